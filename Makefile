@@ -1,0 +1,63 @@
+# Everything here is relative, so that a path with a space works.
+PYTHON ?= python3
+RUN    := .venv/bin/python runner.py
+YES    ?=
+SURE   := $(if $(YES),--yes)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing into .venv" >&2
+	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . && touch $@
+
+.venv/ready-dev: .venv/ready
+	@echo "installing the development tools into .venv" >&2
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' && touch $@
+
+migrate: .venv/ready ## apply what is pending and verify (starts the embedded server if none is configured)
+	@$(RUN) migrate && $(RUN) verify --quiet
+
+demo: .venv/ready ## see it work: migrate, verify, show
+	@$(RUN) migrate && $(RUN) status && $(RUN) verify
+
+status: .venv/ready ## where each migration stands
+	@$(RUN) status
+
+setup: .venv/ready ## choose another server, test it, write .env
+	@$(RUN) setup
+
+psql: .venv/ready ## psql on the same server: interactive, or runs what is piped into it
+	@$(RUN) exec psql -X -v ON_ERROR_STOP=1
+
+yoyo: .venv/ready ## yoyo on the same server: make yoyo CMD="list"
+	@$(RUN) exec yoyo $(CMD)
+
+env: .venv/ready ## print the connection for your shell: eval "$$(make -s env)"
+	@$(RUN) env
+
+test: .venv/ready-dev ## run the tests on one server (TEST_DATABASE_URL, a container, or the embedded one)
+	@.venv/bin/python -m pytest
+
+test-all: .venv/ready-dev ## run the tests on PostgreSQL 15 (PG15= its bin folder) and on 18
+	@TEST_PG_BIN="$(PG15)" .venv/bin/python -m pytest && .venv/bin/python -m pytest
+
+torture: .venv/ready-dev ## run the long tests as well (SEED= repeats a run)
+	@TORTURE=1 .venv/bin/python -m pytest --durations=10
+
+check: .venv/ready-dev ## lint and measure the repository
+	@.venv/bin/python -m checks
+
+reset: .venv/ready ## drop and rebuild the embedded database (asks, or YES=1)
+	@$(RUN) reset $(SURE)
+
+stop: .venv/ready ## stop the embedded server
+	@$(RUN) stop
+
+clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata stays)
+	@if [ -e .venv/ready ]; then $(RUN) stop; fi
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help migrate demo status setup psql yoyo env test test-all torture check reset stop clean
+PG15 ?= /usr/lib/postgresql/15/bin

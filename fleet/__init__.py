@@ -1,0 +1,1 @@
+"""The runner's parts: each module has one job, and none holds a rule that SQL could hold."""

@@ -1,0 +1,18 @@
+"""The one exception that carries a fact to the user: code, message, place, next step, exit code."""
+
+# Exit codes, the same for every command (the README lists them).
+DONE, FAILED, USAGE, PENDING, DRIFT, LOCKED, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+
+
+class FleetError(Exception):
+    """Something the user can act on; caught once, in `runner.main`.
+
+    `code` is a row of core.error_code (SQLSTATE class MB); `message` states the fact with its
+    value, `place` says where (a file and line, user@host:port/db), `hint` is the next step.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", place: str = "",
+                 exit_code: int = FAILED):
+        super().__init__(message)
+        self.code, self.message, self.hint, self.place = code, message, hint, place
+        self.exit_code = exit_code

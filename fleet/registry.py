@@ -1,0 +1,169 @@
+"""yoyo's tables and our history beside them: who applied which content, and who is at it now."""
+
+import getpass
+import hashlib
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from yoyo import internalmigrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import parse_uri
+from yoyo.migrations import default_migration_table
+
+from fleet import sqlfile
+from fleet.errors import LOCKED, FleetError
+
+if TYPE_CHECKING:
+    from fleet.migrations import Migration
+
+
+LOCK_KEY = 0x666C656574  # "fleet"; advisory locks are per database
+
+
+class Backend(PostgresqlPsycopgBackend):
+    """yoyo's own table definitions, made over our connection and inside our transaction."""
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self._ours = conn
+        super().__init__(parse_uri("postgresql+psycopg://"), default_migration_table)
+        self._in_transaction = True  # yoyo then makes savepoints and leaves the commit to us
+
+    def connect(self, _uri: object) -> psycopg.Connection:
+        return self._ours
+
+
+def exists(conn: psycopg.Connection, table: str) -> bool:
+    return conn.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
+
+
+def create(conn: psycopg.Connection, folder: Path) -> None:
+    """Makes yoyo's tables and our history where they are missing."""
+    with conn.transaction():
+        conn.execute("set local search_path = public")
+        backend = Backend(conn)
+        if not exists(conn, "public.yoyo_lock"):
+            backend.execute(backend.format_sql(backend.create_lock_table_sql))
+        if internalmigrations.needs_upgrading(backend):
+            internalmigrations.upgrade(backend)
+        if not exists(conn, "public._migration_history"):
+            text = (folder / "create.sql").read_text("utf-8")
+            sqlfile.run(conn, text, f"sql/{folder.name}/create.sql")
+
+
+def marks(conn: psycopg.Connection) -> list[Any]:
+    """Rows of yoyo's marks with what our history knows of each; empty without a registry."""
+    cursor = conn.cursor(row_factory=namedtuple_row)
+    if exists(conn, "public._migration_state"):
+        return cursor.execute("select * from public._migration_state").fetchall()
+    if exists(conn, "public._yoyo_migration"):  # yoyo ran before the first runner
+        return cursor.execute(
+            "select migration_id, applied_at_utc as applied_at, null as login,"
+            " null as apply_sha256 from public._yoyo_migration").fetchall()
+    return []
+
+
+@contextmanager
+def advisory_lock(conn: psycopg.Connection) -> Iterator[None]:
+    """Holds the lock that one runner per database may hold; a killed one loses it. Raises MB908."""
+    if not conn.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone()[0]:
+        raise FleetError("MB908", f"another runner is at work: {holder(conn)}",
+                         "Wait until it has finished, then repeat.", exit_code=LOCKED)
+    try:
+        yield
+    finally:
+        if not conn.broken and not conn.closed:
+            conn.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
+
+
+@contextmanager
+def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
+    """Holds yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
+
+    Our rows carry the backend's pid, negated: whoever holds the advisory lock may remove one that
+    a killed runner left, and never touches one of yoyo's.
+    """
+    with conn.transaction():
+        conn.execute("delete from public.yoyo_lock where pid < 0")
+        taken = conn.execute(
+            "insert into public.yoyo_lock (locked, ctime, pid)"
+            " values (1, now() at time zone 'UTC', -pg_backend_pid()) on conflict do nothing"
+        ).rowcount
+    if not taken:
+        pid, since = conn.execute("select pid, ctime from public.yoyo_lock").fetchone() or (0, "?")
+        raise FleetError("MB908", f"yoyo is at work: process {pid} since {since} UTC",
+                         "Wait for it; if that process is gone: make yoyo CMD=break-lock",
+                         exit_code=LOCKED)
+    try:
+        yield
+    finally:
+        if not conn.broken and not conn.closed:
+            conn.execute("delete from public.yoyo_lock where pid = -pg_backend_pid()")
+
+
+def holder(conn: psycopg.Connection) -> str:
+    """Who holds the runner's advisory lock, since when, as far as this login may see it."""
+    row = conn.execute(
+        "select format('%s (backend %s, login %s) since %s',"
+        " coalesce(nullif(a.application_name, ''), 'a runner'), l.pid, coalesce(a.usename, '?'),"
+        " coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), '?'))"
+        " from pg_locks as l left join pg_stat_activity as a using (pid)"
+        " where l.locktype = 'advisory' and l.granted and l.objsubid = 1"
+        " and l.database = (select oid from pg_database where datname = current_database())"
+        " and (l.classid::bigint << 32) | l.objid::bigint = %s", [LOCK_KEY]).fetchone()
+    return row[0] if row else "it has just finished"
+
+
+def mark(conn: psycopg.Connection, migration: "Migration", operation: str, seconds: float) -> None:
+    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
+    marked = conn.execute("select applied_at_utc from public._yoyo_migration"
+                          " where migration_id = %s", [migration.id]).fetchone()
+    if marked:
+        marked_at = marked[0]
+    else:
+        marked_at = datetime.now(UTC).replace(tzinfo=None)
+        conn.execute("insert into public._yoyo_migration (migration_hash, migration_id,"
+                     " applied_at_utc) values (%s, %s, %s)",
+                     [_hash(migration.id), migration.id, marked_at])
+        _log(conn, migration.id, "apply" if operation == "apply" else "mark")
+    sums = [migration.sha256(name) for name in ("apply", "rollback", "verify")]
+    conn.execute("insert into public._migration_history (migration_id, operation, apply_sha256,"
+                 " rollback_sha256, verify_sha256, marked_at, duration)"
+                 " values (%s, %s, %s, %s, %s, %s, %s)",
+                 [migration.id, operation, *sums, marked_at, timedelta(seconds=seconds)])
+
+
+def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
+    """Removes yoyo's mark and records the rollback, in the caller's transaction."""
+    conn.execute("delete from public._yoyo_migration where migration_id = %s", [migration_id])
+    _log(conn, migration_id, "rollback")
+    conn.execute("insert into public._migration_history (migration_id, operation, duration)"
+                 " values (%s, 'rollback', %s)", [migration_id, timedelta(seconds=seconds)])
+
+
+def actor() -> str:
+    """Who runs this, as the operating system says: user@host. A claim, not a fact."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a passwd entry, as in a container
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
+
+
+def _hash(migration_id: str) -> str:
+    return hashlib.sha256(migration_id.encode()).hexdigest()
+
+
+def _log(conn: psycopg.Connection, migration_id: str, operation: str) -> None:
+    user, _, host = actor().partition("@")
+    conn.execute("insert into public._yoyo_log (id, migration_hash, migration_id, operation,"
+                 " username, hostname, created_at_utc) values (%s, %s, %s, %s, %s, %s, %s)",
+                 [str(uuid.uuid1()), _hash(migration_id), migration_id, operation, user, host,
+                  datetime.now(UTC).replace(tzinfo=None)])

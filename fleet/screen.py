@@ -1,0 +1,122 @@
+"""The terminal: results on stdout, talk and progress on stderr. The only user of rich."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from fleet.errors import FAILED, USAGE, FleetError
+
+STYLES = {"applied": "green", "ok": "green", "pending": "yellow", "adopt": "yellow",
+          "late": "red", "edited": "red", "gone": "red", "FAILED": "bold red"}
+
+
+class Screen:
+    """What a command prints. With `as_json` stdout carries one JSON document and nothing else."""
+
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.as_json = quiet, as_json
+        # without a terminal nobody must lose the end of a line to an assumed width
+        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Talk: what is going on. Silent with --quiet."""
+        if not self.quiet:
+            self.err.print(Text(text))
+
+    def warn(self, text: str) -> None:
+        self.err.print(Text(f"warning: {text}", "yellow"))
+
+    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A result of rows: a table in a terminal, a list of objects as JSON."""
+        rows = list(rows)
+        if self.as_json:
+            self.document([dict(zip(columns, row, strict=True)) for row in rows])
+            return
+        if not rows:
+            self.out.print("(no rows)")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(self._cell(value) for value in row))
+        self.out.print(table)
+
+    def text(self, text: str, key: str = "text") -> None:
+        """A result that is text, printed as it is."""
+        if self.as_json:
+            self.document({key: text})
+        else:
+            self.out.print(Text(text), soft_wrap=True)
+
+    def document(self, value: Any) -> None:
+        """A result as JSON."""
+        print(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))
+
+    def error(self, fault: FleetError, correlation_id: str) -> None:
+        """A failure: code and fact, the place, the next step, and what to look for in logs."""
+        if self.as_json:
+            self.document({"error": {
+                "code": fault.code, "message": fault.message, "place": fault.place,
+                "hint": fault.hint, "correlation_id": correlation_id}})
+        place = f"{fault.place}: " if fault.place else ""
+        self.err.print(Text(f"{place}{fault.message}", "red"))
+        self.err.print(f"  error [bold]{fault.code}[/], correlation id {correlation_id}")
+        if fault.hint:
+            self.err.print(f"  next: {escape(fault.hint)}")
+
+    def ask(self, question: str, default: str = "", secret: bool = False) -> str:
+        """One line from the user; MB910 (exit 2) where there is no terminal to ask at."""
+        if not sys.stdin.isatty():
+            raise FleetError("MB910", f"no terminal to ask at: {question}",
+                             "Pass the answer as a flag, or --yes.", exit_code=USAGE)
+        shown = f" [{default}]" if default else ""
+        answer = self.err.input(Text(f"{question}{shown}: "), password=secret)
+        return answer.strip() or default
+
+    def confirm(self, question: str, yes: bool) -> None:
+        """Returns if the user agrees. MB910: exit 1 for a no, 2 where nobody can be asked."""
+        if not yes and self.ask(f"{question} Type yes to go on", "no").lower() not in ("y", "yes"):
+            raise FleetError("MB910", "not confirmed; nothing was changed", exit_code=FAILED)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Any]:
+        """Yields advance(n, text): a bar with rate and time left, or plain lines (no terminal)."""
+        if self.quiet or not self.err.is_terminal:
+            yield lambda _n, text="": self.say(text) if text else None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(title, total=total, rate="")
+
+            def advance(count: int, text: str = "") -> None:
+                speed = bar.tasks[0].speed
+                bar.update(task, advance=count, rate=f"{speed:,.0f}/s" if speed else "")
+                if text:
+                    self.say(text)
+            yield advance
+
+    def _cell(self, value: Any) -> Text:
+        text = _plain(value) if not isinstance(value, str) else value
+        return Text(text, STYLES.get(text, ""))
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "ok" if value else "FAILED"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return str(value)

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Migrates and verifies the fleet's database: the table of commands, and `main`."""
+
+import argparse
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from fleet import commands
+from fleet.errors import DONE, FAILED, INTERRUPTED, FleetError
+from fleet.journal import Journal
+from fleet.screen import Screen
+
+PROJECT = Path(__file__).resolve().parent
+Argument = tuple[tuple[str, ...], dict]
+
+
+def arg(*flags: str, **options: object) -> Argument:
+    return flags, options
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of the table: its name, what it does, whether it changes anything, its arguments."""
+
+    name: str
+    help: str
+    run: Callable[[commands.Context], int]
+    changes: bool = False
+    arguments: tuple[Argument, ...] = ()
+    one_of: tuple[Argument, ...] = ()  # exactly one of these is needed
+    sql: str = ""  # for commands.read
+    exit_rule: Callable[[list], int] = lambda rows: DONE
+
+
+YES = arg("--yes", action="store_true", help="don't ask")
+COMMANDS = (
+    Command("migrate", "apply what is pending, each migration whole or not at all",
+            commands.migrate, changes=True,
+            arguments=(arg("--to", metavar="ID", help="the last one to apply"),)),
+    Command("rollback", "undo migrations, last first; refuses to lose rows",
+            commands.rollback, changes=True,
+            arguments=(YES, arg("--discard-data", action="store_true",
+                                help="throw away the rows that the migration's tables hold")),
+            one_of=(arg("--to", metavar="ID", help="keep ID, undo what came after it"),
+                    arg("--only", metavar="ID", help="undo ID and what depends on it"),
+                    arg("--last", action="store_true", help="undo the last one"),
+                    arg("--all", action="store_true", help="undo all"))),
+    Command("adopt", "verify and mark a migration that somebody ran by hand",
+            commands.adopt, changes=True, arguments=(arg("id", metavar="ID"),)),
+    Command("plan", "show what migrate would do", commands.plan),
+    Command("status", "show where each migration stands (exit 3 pending, 4 drift)",
+            commands.status),
+    Command("verify", "run every check of the applied migrations (exit 4 if one fails)",
+            commands.verify),
+    Command("graph", "show what depends on what", commands.graph,
+            arguments=(arg("--mermaid", action="store_true", help="as a Mermaid flowchart"),
+                       arg("--rollback", metavar="ID",
+                           help="number the steps of a rollback --only ID"))),
+    Command("codes", "list the error codes and what to do about each", commands.read,
+            sql="select code, name, meaning, remedy from core.error_code order by code"),
+    Command("setup", "choose the server, test it, write .env", commands.set_up, changes=True,
+            arguments=(
+                arg("--show", action="store_true", help="each value and where it came from"),
+                arg("--defaults", action="store_true", help="the embedded server, ask nothing"),
+                arg("--embedded", action="store_true", default=None, help="the embedded server"),
+                arg("--url", help="an existing server as a URL without a password"),
+                arg("--host"), arg("--port"), arg("--user"), arg("--dbname"),
+                arg("--passfile", metavar="FILE", help="where the password is kept"),
+                arg("--service", metavar="NAME", help="an entry of pg_service.conf"))),
+    Command("env", "print the connection as shell exports, never a password", commands.env),
+    Command("exec", "run a program (psql, yoyo, pg_dump) against the same server",
+            commands.execute, arguments=(arg("program", nargs=argparse.REMAINDER),)),
+    Command("reset", "drop and rebuild the embedded database", commands.reset, changes=True,
+            arguments=(YES,)),
+    Command("stop", "stop the embedded server", commands.stop, changes=True),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every command that changes something takes --dry-run."""
+    result = argparse.ArgumentParser(prog="runner.py", description=__doc__)
+    subparsers = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        sub.set_defaults(run=command.run, sql=command.sql, exit_rule=command.exit_rule,
+                         dry_run=False)
+        for flags, options in command.arguments:
+            sub.add_argument(*flags, **options)
+        group = sub.add_mutually_exclusive_group(required=True) if command.one_of else sub
+        for flags, options in command.one_of:
+            group.add_argument(*flags, **options)
+        if command.changes:
+            sub.add_argument("--dry-run", action="store_true",
+                             help="do the same and undo it, or only say what would be done")
+        sub.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+        sub.add_argument("--quiet", action="store_true", help="results and errors only")
+        sub.add_argument("--log", type=Path, metavar="FILE", help="append JSON lines to FILE")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code. The one place where errors are caught."""
+    args = parser().parse_args(argv)
+    correlation_id = str(uuid.uuid4())
+    screen = Screen(args.quiet, args.json)
+    journal = Journal(args.log, args.command, correlation_id)
+    ctx = commands.Context(args, PROJECT, screen, journal, correlation_id)
+    started = time.monotonic()
+    try:
+        journal.write("start")
+        code, fault = args.run(ctx), None
+    except FleetError as error:
+        code, fault = error.exit_code, error
+    except psycopg.Error as error:
+        fault = commands.explain(error, ctx.target.shown())
+        code = fault.exit_code
+    except (KeyboardInterrupt, EOFError):
+        code, fault = INTERRUPTED, None
+        screen.say(f"\ninterrupted; what was not finished is undone "
+                   f"(correlation id {correlation_id})")
+    except BrokenPipeError:  # `status | head`: the reader has seen enough
+        sys.stderr.close()
+        return DONE
+    except Exception as error:
+        code, fault = FAILED, FleetError(
+            "MB912", f"the runner failed: {type(error).__name__}: {error}",
+            "This is a fault of the runner: repeat with --log FILE and report what it holds.")
+        journal.write("fault", traceback=journal.mask(traceback.format_exc()))
+    if fault:
+        fault.message, fault.hint = journal.mask(fault.message), journal.mask(fault.hint)
+        screen.error(fault, correlation_id)
+    journal.write("end", code=code, ms=round((time.monotonic() - started) * 1000, 1),
+                  error=fault and {"code": fault.code, "message": fault.message,
+                                   "place": fault.place})
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

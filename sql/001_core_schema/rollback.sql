@@ -1,0 +1,61 @@
+-- 001_core_schema: undo.
+-- depends: every later migration is rolled back
+-- locks:   ACCESS EXCLUSIVE on everything in core
+-- undo:    apply.sql; the rows are gone
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+do $guard$
+declare
+    v_table  regclass;
+    v_found  boolean;
+begin
+    if coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
+        return;
+    end if;
+    for v_table in select core.bot_tables() loop
+        execute format('select exists (select from %s)', v_table) into v_found;
+        if v_found then
+            raise exception using
+                errcode = 'MB001',
+                message = format('table %s holds rows that this rollback would throw away', v_table),
+                hint    = 'Take a backup, then repeat with --discard-data '
+                          '(in psql: set app.discard_data = on).';
+        end if;
+    end loop;
+end
+$guard$;
+
+drop function core.record_message(bigint, text, text, timestamptz, text, bigint);
+drop function core.check_message(bigint, text, text, timestamptz);
+drop function core.ensure_conversation(bigint, bigint, text);
+drop function core.ensure_contact(bigint, bigint, text);
+
+drop table core.bot_metrics;
+drop table core.messages;
+drop table core.conversations;
+drop table core.girls_profiles;
+drop table core.bot_names;
+drop table core.bots;
+
+drop function core.count_deleted_messages();
+drop function core.count_new_messages();
+drop function core.claim_bot_name();
+drop function core.touch_updated_at();
+
+drop function core.ensure_partition(regclass, timestamptz);
+drop function core.month_column(regclass);
+drop function core.ensure_leaves(bigint);
+drop function core.make_leaf(regclass, integer);
+drop function core.leaves(regclass);
+drop function core.leaf_name(regclass, text);
+drop function core.foreign_keys();
+drop function core.bot_tables();
+
+drop function core.current_bot_id();
+
+drop table core.error_code;
+
+drop schema core_partitions;
+drop schema core;

@@ -1,0 +1,123 @@
+"""The database under test: which server, one template of a migrated database, a clone per test."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from fleet import config, migrations, server
+
+PROJECT = Path(__file__).resolve().parent.parent
+# Nothing of the developer's own settings may reach a test, or a test the developer's database.
+TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
+for name in [n for n in os.environ if n.startswith("PG") or n in (
+        "DATABASE_URL", "CURRENT_BOT_ID", "MULTI_BOT_ENABLED")]:
+    del os.environ[name]
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database on the server under test; `parts` are libpq keywords of a superuser."""
+
+    parts: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.parts["dbname"]
+
+    def connect(self, **parts: str) -> psycopg.Connection:
+        return psycopg.connect(**{**self.parts, **parts}, autocommit=True)
+
+    def execute(self, text: str, arguments: list | None = None) -> list[tuple]:
+        """Runs one statement on a connection of its own; returns its rows."""
+        with self.connect() as conn:
+            cursor = conn.execute(text, arguments)
+            return cursor.fetchall() if cursor.description else []
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """For child processes: the libpq environment of this database, nothing of the shell's."""
+        found = config.DatabaseConfig(self.parts, {}, False, None, True)
+        return found.environment(os.environ) | {"NO_COLOR": "1", "COLUMNS": "250"} | more
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The server under test: TEST_DATABASE_URL, else a container, else one of our own.
+
+    TEST_PG_BIN names a folder of server binaries to use instead (make test-all says 15's).
+    """
+    if TEST_DATABASE_URL:
+        yield Database(dict(psycopg.conninfo.conninfo_to_dict(TEST_DATABASE_URL)))
+        return
+    binaries = os.environ.get("TEST_PG_BIN")
+    if not binaries and (container := start_container()):
+        with container:
+            yield Database({
+                "host": container.get_container_host_ip(),
+                "port": str(container.get_exposed_port(5432)),
+                "user": container.username, "password": container.password,
+                "dbname": container.dbname})
+        return
+    own = server.Server(
+        Path(binaries) if binaries else server.wheel_binaries(),
+        tmp_path_factory.mktemp("cluster"),
+        settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
+                  ("log_min_duration_statement", "-1")))
+    own.start()
+    try:
+        yield Database(dict(own.parts()))
+    finally:
+        own.stop("immediate")
+
+
+def start_container():
+    """A PostgreSQL container that is ready, or None where no Docker engine answers."""
+    from docker.errors import DockerException
+    from testcontainers.community.postgres import PostgresContainer
+
+    try:
+        return PostgresContainer("postgres:18", driver=None)
+    except DockerException:
+        return None
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Database) -> Database:
+    """A database with every migration applied, for cloning only."""
+    name = f"fleet_template_{secrets.token_hex(4)}"
+    cluster.execute(f"create database {name}")
+    made = Database(cluster.parts | {"dbname": name})
+    with made.connect() as conn:
+        conn.prepare_threshold = None
+        migrations.Session(conn, migrations.read(PROJECT / "sql"), False, print,
+                           lambda *_: None).migrate()
+    return made
+
+
+def clone(cluster: Database, origin: str) -> Iterator[Database]:
+    name = f"fleet_test_{secrets.token_hex(6)}"
+    with cluster.connect() as conn:
+        conn.execute(sql.SQL("create database {} template {}").format(
+            sql.Identifier(name), sql.Identifier(origin)))
+        try:
+            yield Database(cluster.parts | {"dbname": name})
+        finally:
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(
+                sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(cluster: Database, template: Database) -> Iterator[Database]:
+    """A clone of the migrated template, dropped after the test."""
+    yield from clone(cluster, template.name)
+
+
+@pytest.fixture
+def empty(cluster: Database) -> Iterator[Database]:
+    """A database without anything of ours, dropped after the test."""
+    yield from clone(cluster, "template0")
