@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import commands
-from fleet.errors import DONE, FAILED, INTERRUPTED, FleetError
+from fleet import commands, import_commands
+from fleet.errors import DONE, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
 
@@ -39,6 +39,8 @@ class Command:
     exit_rule: Callable[[list], int] = lambda rows: DONE
 
 
+BOT = arg("--bot", metavar="NAME", help="this bot only, by name or id")
+CODE = arg("--code", metavar="MBnnn", help="only files with this defect")
 YES = arg("--yes", action="store_true", help="don't ask")
 COMMANDS = (
     Command("migrate", "apply what is pending, each migration whole or not at all",
@@ -65,6 +67,32 @@ COMMANDS = (
                            help="number the steps of a rollback --only ID"))),
     Command("codes", "list the error codes and what to do about each", commands.read,
             sql="select code, name, meaning, remedy from core.error_code order by code"),
+    Command("import", "load a folder of bots' JSON files (exit 6: some are in quarantine)",
+            import_commands.import_files, changes=True,
+            arguments=(arg("folder", type=Path, metavar="DIR",
+                           help="a folder of bots' folders or, with --bot, one bot's folder"),
+                       BOT, arg("--no-create", action="store_true",
+                                help="refuse a bot that doesn't exist yet"),
+                       arg("--jobs", type=int, default=2, metavar="N",
+                           help="connections at work (default 2)"),
+                       arg("--strict", action="store_true",
+                           help="quarantine unknown keys and chats without a profile"),
+                       arg("--max-bytes", type=int, default=32 << 20, metavar="N",
+                           help="quarantine larger files (default 32 MiB)"))),
+    Command("rejects", "list what is wrong with the files in quarantine (exit 6 if any wait)",
+            commands.read, arguments=(BOT, CODE),
+            sql="select bot, path, pointer, code, message, hint, excerpt from json_import.rejects"
+                " where bot_id = coalesce(core.find_bot(%(bot)s), bot_id)"
+                " and code = coalesce(%(code)s, code) order by bot, path, ordinal",
+            exit_rule=lambda rows: QUARANTINED if rows else DONE),
+    Command("retry", "try quarantined files again from the bytes kept",
+            import_commands.retry, changes=True,
+            arguments=(BOT, CODE, arg("--file", metavar="PATH", help="this one only"))),
+    Command("export-rejects", "write the quarantined files back, byte for byte",
+            import_commands.export_rejects, changes=True,
+            arguments=(BOT, arg("folder", type=Path, metavar="DIR"))),
+    Command("report", "show per bot what the import brought", commands.read, arguments=(BOT,),
+            sql="select * from json_import.report(core.find_bot(%(bot)s))"),
     Command("setup", "choose the server, test it, write .env", commands.set_up, changes=True,
             arguments=(
                 arg("--show", action="store_true", help="each value and where it came from"),
@@ -112,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     screen = Screen(args.quiet, args.json)
     journal = Journal(args.log, args.command, correlation_id)
     ctx = commands.Context(args, PROJECT, screen, journal, correlation_id)
-    started = time.monotonic()
+    started, trace = time.monotonic(), ""
     try:
         journal.write("start")
         code, fault = args.run(ctx), None
@@ -125,20 +153,21 @@ def main(argv: list[str] | None = None) -> int:
         code, fault = INTERRUPTED, None
         screen.say(f"\ninterrupted; what was not finished is undone "
                    f"(correlation id {correlation_id})")
-    except BrokenPipeError:  # `status | head`: the reader has seen enough
-        sys.stderr.close()
-        return DONE
     except Exception as error:
         code, fault = FAILED, FleetError(
             "MB912", f"the runner failed: {type(error).__name__}: {error}",
             "This is a fault of the runner: repeat with --log FILE and report what it holds.")
-        journal.write("fault", traceback=journal.mask(traceback.format_exc()))
+        trace = traceback.format_exc()
     if fault:
         fault.message, fault.hint = journal.mask(fault.message), journal.mask(fault.hint)
         screen.error(fault, correlation_id)
-    journal.write("end", code=code, ms=round((time.monotonic() - started) * 1000, 1),
-                  error=fault and {"code": fault.code, "message": fault.message,
-                                   "place": fault.place})
+    try:
+        journal.write("end", code=code, ms=round((time.monotonic() - started) * 1000, 1),
+                      error=fault and {"code": fault.code, "message": fault.message,
+                                       "place": fault.place, "trace": journal.mask(trace)})
+    except FleetError as error:
+        screen.error(error, correlation_id)
+        return code or error.exit_code
     return code
 
 

@@ -74,15 +74,27 @@ class Context:
         self.journal.write(operation, migration=migration, ms=round(ms, 1),
                            dry_run=self.args.dry_run)
 
-    def finish(self, text: str) -> int:
+    def bot(self) -> str | None:
+        """The bot that the command is about, as --bot or CURRENT_BOT_ID names it."""
+        asked = self.args.bot
+        if asked is None or asked.isdigit():
+            found = self.target.bot(None if asked is None else int(asked))
+            return None if found is None else str(found)
+        return asked
+
+    def closing(self, text: str) -> int:
         """The last line of a command that changes something."""
         if self.args.dry_run:
             text = f"dry run, nothing was changed: {text}"
+        self.screen.say(f"{text} (correlation id {self.correlation_id})")
+        return DONE
+
+    def finish(self, text: str) -> int:
+        """The last line of a command that has no other result."""
         if self.screen.as_json:
             self.screen.document({"result": text, "dry_run": self.args.dry_run,
                                   "correlation_id": self.correlation_id})
-        self.screen.say(f"{text} (correlation id {self.correlation_id})")
-        return DONE
+        return self.closing(text)
 
 
 # Reading -----------------------------------------------------------------------
@@ -90,8 +102,9 @@ class Context:
 
 def read(ctx: Context) -> int:
     """Any command that is one query: runs it and prints the rows; the table gives its exit rule."""
+    named = vars(ctx.args) | ({"bot": ctx.bot()} if "bot" in ctx.args else {})
     with ctx.connect() as conn:
-        cursor = conn.execute(ctx.args.sql)
+        cursor = conn.execute(ctx.args.sql, named)
         rows = cursor.fetchall()
         ctx.screen.rows([column.name for column in cursor.description], rows)
     return ctx.args.exit_rule(rows)
@@ -207,8 +220,8 @@ def _to_roll_back(ctx: Context, conn: psycopg.Connection) -> list[migrations.Mig
                          f"Restore sql/{gone[0]} from git, then repeat.", exit_code=DRIFT)
     applied = [m for m in ctx.files if found[m.id] in ("applied", "edited", "adopt")]
     if ctx.args.to:
-        kept = migrations.pick(ctx.files, ctx.args.to)
-        return applied[applied.index(kept) + 1:] if kept in applied else []
+        kept = ctx.files.index(migrations.pick(ctx.files, ctx.args.to))
+        return [m for m in applied if m in ctx.files[kept + 1:]]
     if ctx.args.only:
         root = migrations.pick(ctx.files, ctx.args.only)
         return [m for m in migrations.dependants(ctx.files, root.id) if m in applied]

@@ -37,6 +37,7 @@ class Journal:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as fault:
-            raise FleetError("MB900", f"can't write the log {self.path}: {fault.strerror}",
+            path, self.path = self.path, None  # said once
+            raise FleetError("MB900", f"can't write the log {path}: {fault.strerror}",
                              "Name a file in a folder that you may write to.",
                              exit_code=USAGE) from None

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import yoyo
-from yoyo.exceptions import BadMigration
+from yoyo.exceptions import BadMigration, MigrationConflict
 from yoyo.migrations import topological_sort
 
 from fleet import registry, sqlfile
@@ -19,7 +20,11 @@ from fleet.errors import DRIFT, USAGE, FleetError
 
 FILES = ("apply", "rollback", "verify")
 RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
+# What one file set must not reach the next, nor, in a dry run, its `set local`.
+AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
+                   where source = 'session' and name <> 'row_security'"""
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+logging.getLogger("yoyo").addHandler(logging.NullHandler())  # it logs tracebacks, we raise MB909
 # "is there already": somebody ran the file by hand, or yoyo was stopped before its mark
 DUPLICATE = ("42P06", "42P07", "42710", "42723", "42P16")
 
@@ -72,10 +77,14 @@ def read(sql: Path) -> list[Migration]:
         migrations = [
             Migration(m.id, sql / m.id, frozenset(d.id for d in m.depends))
             for m in topological_sort(yoyo.read_migrations(glob.escape(str(sql))))]
-    except BadMigration as fault:
-        raise FleetError("MB909", f"a migration can't be loaded: {fault.args[0]}",
+    except (BadMigration, MigrationConflict) as fault:
+        why = ": ".join(str(arg) for arg in fault.args)
+        raise FleetError("MB909", f"a migration can't be loaded: {why}",
                          "Correct __depends__ and the files in its folder.",
                          exit_code=USAGE) from fault
+    if not migrations:
+        raise FleetError("MB909", f"{sql} holds no migration", "Restore it: git checkout -- sql",
+                         exit_code=USAGE)
     for migration in migrations:
         for name in FILES:
             migration.text(name)
@@ -106,11 +115,12 @@ def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]
     """Compares disk, yoyo's marks and our history; reads only and takes no lock."""
     marks = {mark.migration_id: mark for mark in registry.marks(conn)}
     newest = max((i for i, m in enumerate(migrations) if m.id in marks), default=-1)
+    known = registry.known(conn)  # rolled back with --only, a migration may come again
     result = []
     for place, migration in enumerate(migrations):
         mark = marks.pop(migration.id, None)
         if mark is None:
-            late = place < newest
+            late = place < newest and migration.id not in known
             result.append(State(migration.id, "late" if late else "pending", next_step=(
                 "give it a number after the last applied one" if late else "runner.py migrate")))
         elif mark.apply_sha256 is None:
@@ -184,6 +194,11 @@ class Session:
     def rollback(self, chosen: list[Migration], discard_data: bool) -> None:
         """Undoes `chosen`, last first, each in its own transaction."""
         with self.exclusive():
+            marked = {mark.migration_id for mark in registry.marks(self.conn)}
+            due = {d.id for m in chosen for d in dependants(self.migrations, m.id)} & marked
+            if due != {m.id for m in chosen}:
+                raise FleetError("MB907", "somebody else migrated while this command waited",
+                                 "See runner.py status, then repeat.", exit_code=DRIFT)
             for migration in reversed(chosen):
                 def undo(target: Migration, started: float) -> None:
                     self.conn.execute("select set_config('app.discard_data', %s, true)",
@@ -215,6 +230,7 @@ class Session:
             started = time.monotonic()
             try:
                 with self.conn.transaction():
+                    self.conn.execute(AS_CONNECTED)
                     step(migration, started)
                 break
             except FleetError as fault:
@@ -230,6 +246,7 @@ def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, boo
     """The rows of verify.sql: (check_name, ok, detail); one that fails to run is a row too."""
     try:
         with conn.transaction():
+            conn.execute("set transaction read only")
             return sqlfile.run(conn, migration.text("verify"), migration.shown("verify"))
     except FleetError as fault:
         if not isinstance(fault.__cause__, psycopg.errors.ProgrammingError):

@@ -70,17 +70,24 @@ def marks(conn: psycopg.Connection) -> list[Any]:
     return []
 
 
+def known(conn: psycopg.Connection) -> set[str]:
+    """The ids that our history has ever met."""
+    if not exists(conn, "public._migration_history"):
+        return set()
+    return {row[0] for row in conn.execute("select migration_id from public._migration_history")}
+
+
 @contextmanager
-def advisory_lock(conn: psycopg.Connection) -> Iterator[None]:
-    """Holds the lock that one runner per database may hold; a killed one loses it. Raises MB908."""
-    if not conn.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone()[0]:
-        raise FleetError("MB908", f"another runner is at work: {holder(conn)}",
+def advisory_lock(conn: psycopg.Connection, key: int = LOCK_KEY) -> Iterator[None]:
+    """Holds a lock that one runner per database may hold; a killed one loses it. Raises MB908."""
+    if not conn.execute("select pg_try_advisory_lock(%s)", [key]).fetchone()[0]:
+        raise FleetError("MB908", f"another runner is at work: {holder(conn, key)}",
                          "Wait until it has finished, then repeat.", exit_code=LOCKED)
     try:
         yield
     finally:
         if not conn.broken and not conn.closed:
-            conn.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
+            conn.execute("select pg_advisory_unlock(%s)", [key])
 
 
 @contextmanager
@@ -108,7 +115,7 @@ def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
             conn.execute("delete from public.yoyo_lock where pid = -pg_backend_pid()")
 
 
-def holder(conn: psycopg.Connection) -> str:
+def holder(conn: psycopg.Connection, key: int) -> str:
     """Who holds the runner's advisory lock, since when, as far as this login may see it."""
     row = conn.execute(
         "select format('%s (backend %s, login %s) since %s',"
@@ -117,7 +124,7 @@ def holder(conn: psycopg.Connection) -> str:
         " from pg_locks as l left join pg_stat_activity as a using (pid)"
         " where l.locktype = 'advisory' and l.granted and l.objsubid = 1"
         " and l.database = (select oid from pg_database where datname = current_database())"
-        " and (l.classid::bigint << 32) | l.objid::bigint = %s", [LOCK_KEY]).fetchone()
+        " and (l.classid::bigint << 32) | l.objid::bigint = %s", [key]).fetchone()
     return row[0] if row else "it has just finished"
 
 

@@ -1,6 +1,7 @@
 """The terminal: results on stdout, talk and progress on stderr. The only user of rich."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +20,23 @@ STYLES = {"applied": "green", "ok": "green", "pending": "yellow", "adopt": "yell
           "late": "red", "edited": "red", "gone": "red", "FAILED": "bold red"}
 
 
+class Terminal(Console):
+    """A console whose reader may leave early."""
+
+    def on_broken_pipe(self) -> None:
+        """`status | head`: from now on without a word; the work itself goes on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class Screen:
     """What a command prints. With `as_json` stdout carries one JSON document and nothing else."""
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json = quiet, as_json
         # without a terminal nobody must lose the end of a line to an assumed width
-        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = Terminal(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+        self.err = Terminal(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Talk: what is going on. Silent with --quiet."""
@@ -61,7 +71,7 @@ class Screen:
 
     def document(self, value: Any) -> None:
         """A result as JSON."""
-        print(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))
+        self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))
 
     def error(self, fault: FleetError, correlation_id: str) -> None:
         """A failure: code and fact, the place, the next step, and what to look for in logs."""

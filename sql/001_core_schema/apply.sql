@@ -290,6 +290,32 @@ comment on index core.conversations_profile_idx is
 comment on index core.messages_sent_at_idx is
     'Messages by time: where bot_id = $1 and sent_at >= $2 (metrics, last days).';
 
+create function core.find_bot(p_bot text)
+returns bigint
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_bot_id  bigint;
+begin
+    select bot_id into v_bot_id from core.bots where name = p_bot;
+    if not found and p_bot ~ '^[1-9][0-9]{0,17}$' then
+        select bot_id into v_bot_id from core.bots where bot_id = p_bot::bigint;
+    end if;
+    if v_bot_id is null and p_bot is not null then
+        raise exception using
+            errcode = 'MB003',
+            message = format('there is no bot %s', p_bot),
+            hint    = 'select bot_id, name from core.bots lists them.';
+    end if;
+    return v_bot_id;
+end
+$func$;
+
+comment on function core.find_bot(text) is
+    'bot_id of a bot by its name or, in digits, its id; null for null. MB003: there is none.';
+
 -- Leaves and partitions -------------------------------------------------------
 
 create function core.foreign_keys()

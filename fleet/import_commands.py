@@ -1,0 +1,134 @@
+"""What import, retry, rejects, export-rejects and report do; the rules themselves are in SQL."""
+
+import os
+import time
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+import psycopg
+
+from fleet import importer, registry
+from fleet.commands import Context
+from fleet.errors import DONE, QUARANTINED, USAGE, FleetError
+
+IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
+
+
+def import_files(ctx: Context) -> int:
+    """Loads a folder of bots' JSON files; exit 6 if this run put a file into quarantine."""
+    args, started = ctx.args, time.monotonic()
+    folders = importer.bot_folders(args.folder, args.bot)
+    with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
+            conn.transaction(force_rollback=True) if args.dry_run else nullcontext():
+        run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
+            str(args.folder), psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
+        bots = {name: _ensure_bot(ctx, conn, name) for name in folders}
+        entries = importer.classify(conn, run_id, [
+            entry for name, folder in folders.items()
+            for entry in importer.walk(folder, bots[name][0])])
+        counts = _load(ctx, conn, run_id, entries)
+        conn.execute("select json_import.finish_run(%s)", [run_id])
+        found = Counter(entry.bot_id for entry in entries)
+        rows = [(name, bot_id, "new" if is_new else "", found[bot_id],
+                 *(counts[bot_id, outcome] for outcome in importer.OUTCOMES))
+                for name, (bot_id, is_new) in bots.items()]
+        changed = conn.execute(
+            "select b.name, f.path, f.status, f.row_count, f.defects from json_import.file as f"
+            " join core.bots as b using (bot_id) where f.run_id = %s order by 1, 2", [run_id]
+        ).fetchall() if args.dry_run else []
+    if args.dry_run:
+        ctx.screen.rows(["bot", "path", "would_be", "rows", "defects"], changed)
+    else:
+        ctx.screen.rows(["bot", "bot_id", "new", "found", *importer.OUTCOMES], rows)
+    total = Counter({outcome: sum(n for (_, o), n in counts.items() if o == outcome)
+                     for outcome in importer.OUTCOMES})
+    if missing := len(entries) - sum(total.values()):
+        raise FleetError("MB912", f"{missing} of {len(entries)} entries are in no count",
+                         "This is a fault of the importer: report it.")
+    ctx.journal.write("import", run_id=run_id, found=len(entries), **total)
+    ctx.closing(f"{len(entries)} entries: " + ", ".join(
+        f"{total[o]} {o}" for o in importer.OUTCOMES) + f" in {time.monotonic() - started:.1f} s")
+    if total["quarantined"]:
+        ctx.screen.say("why, and what to do: runner.py rejects")
+        return QUARANTINED
+    return DONE
+
+
+def _options(args) -> dict:
+    return {name: getattr(args, name) for name in ("bot", "jobs", "strict", "dry_run", "max_bytes")}
+
+
+def _ensure_bot(ctx: Context, conn: psycopg.Connection, name: str) -> tuple[int, bool]:
+    """The bot of this name as (bot_id, is_new). In one-bot mode only the configured one."""
+    create = not ctx.args.no_create and ctx.target.multi_bot
+    bot_id, is_new = conn.execute("select * from json_import.ensure_bot(%s, %s)",
+                                  [name, create]).fetchone()
+    ctx.target.bot(bot_id)
+    return bot_id, is_new
+
+
+def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
+          entries: list[importer.Entry]) -> Counter:
+    octets = sum(entry.octets for entry in entries)
+
+    def connect():
+        if ctx.args.dry_run:  # one transaction, to be rolled back
+            return nullcontext(conn)
+        other = ctx.connect()
+        other.execute("set synchronous_commit = off")  # a batch lost in a crash is read again
+        return other
+
+    with ctx.screen.progress("importing", octets) as advance:
+        work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance)
+        work.load(entries, 1 if ctx.args.dry_run else ctx.args.jobs)
+    return work.counts
+
+
+def retry(ctx: Context) -> int:
+    """Tries quarantined files again from the bytes kept; exit 6 if one stays there."""
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+        run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
+        rows = conn.execute(
+            "select b.name, r.path, r.status, r.defects"
+            " from json_import.retry(%s, core.find_bot(%s), %s, %s) as r"
+            " join core.bots as b using (bot_id)",
+            [run_id, ctx.bot(), ctx.args.file, ctx.args.code]).fetchall()
+        conn.execute("select json_import.finish_run(%s)", [run_id])
+    ctx.screen.rows(["bot", "path", "status", "defects"], rows)
+    ctx.closing(f"{len(rows)} tried again")
+    return QUARANTINED if any(row[2] == "quarantined" for row in rows) else DONE
+
+
+def export_rejects(ctx: Context) -> int:
+    """Writes the original bytes of quarantined files to DIR/<bot>/<path>; replaces no file."""
+    with ctx.connect() as conn:
+        rows = conn.execute(
+            "select b.name, f.path, f.file_id from json_import.file as f"
+            " join core.bots as b using (bot_id) where f.status = 'quarantined'"
+            " and f.bot_id = coalesce(core.find_bot(%s), f.bot_id)"
+            " and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)"
+            " order by 1, 2", [ctx.bot()]).fetchall()
+        for bot, path, file_id in rows:
+            if not ctx.args.dry_run:
+                parts = conn.execute("select bytes from json_import.kept_bytes where file_id = %s"
+                                     " order by part", [file_id])
+                _write(ctx.args.folder, bot, path, b"".join(part for part, in parts))
+    ctx.screen.rows(["bot", "path"], [row[:2] for row in rows])
+    ctx.closing(f"{len(rows)} files written to {ctx.args.folder}")
+    return DONE
+
+
+def _write(folder: Path, bot: str, path: str, content: bytes) -> None:
+    name = importer.unspell(path)
+    target = os.path.join(os.fsencode(folder), importer.unspell(bot), name)
+    inside = os.path.realpath(os.fsencode(folder)) + b"/"
+    if not os.path.realpath(target).startswith(inside):
+        raise FleetError("MB900", f"{path!r} leads out of {folder}", exit_code=USAGE)
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "xb") as file:
+            file.write(content)
+    except OSError as fault:
+        raise FleetError("MB900", f"can't write {path}: {fault.strerror}",
+                         "Name an empty folder that you may write to.", exit_code=USAGE) from None

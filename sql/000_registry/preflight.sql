@@ -1,0 +1,46 @@
+-- 000_registry: may this login migrate this database? Reads only; one row per check.
+-- A DBA runs it with `psql -f`; a detail holds what was found and, where it won't do, the remedy.
+
+with fact as (
+    select current_setting('server_version_num')::integer as version,
+           pg_encoding_to_char(d.encoding) as encoding,
+           pg_is_in_recovery() as standby,
+           r.rolsuper as superuser,
+           r.rolsuper or r.rolcreaterole as makes_roles,
+           pg_has_role(r.oid, d.datdba, 'usage') as owner,
+           coalesce(has_schema_privilege(to_regnamespace('public'), 'create'), false) as public_open,
+           quote_ident(r.rolname) as login,
+           quote_ident(d.datname) as database
+    from pg_catalog.pg_database as d
+    join pg_catalog.pg_roles as r on r.rolname = current_user
+    where d.datname = current_database()
+)
+select c.check_name, c.ok, c.found || case when c.ok then '' else '; ' || c.remedy end as detail
+from fact as f
+cross join lateral (values
+    (1, 'the server is PostgreSQL 15 to 18', f.version between 150000 and 189999,
+     'it is ' || current_setting('server_version'),
+     'use a server of one of these versions'),
+    (2, 'the database is encoded in UTF8', f.encoding = 'UTF8',
+     'it is ' || f.encoding,
+     'make another one: createdb --template=template0 --encoding=UTF8'),
+    (3, 'the server can be written to', not f.standby,
+     case when f.standby then 'it is a standby' else 'it is a primary' end,
+     'connect to the primary'),
+    (4, 'the login may make roles', f.makes_roles,
+     case when f.superuser then 'superuser' when f.makes_roles then 'CREATEROLE'
+          else 'neither superuser nor CREATEROLE' end,
+     format('alter role %s createrole', f.login)),
+    (5, 'the login has the rights of the database''s owner', f.owner,
+     case when f.superuser then 'superuser' when f.owner then 'owner' else 'not the owner' end,
+     format('alter database %s owner to %s', f.database, f.login)),
+    (6, 'the login may make tables in schema public', f.public_open,
+     case when f.public_open then 'CREATE' else 'no CREATE' end,
+     format('grant create on schema public to %s', f.login)),
+    (7, 'nothing is needed that only a superuser has', true,
+     case when f.superuser then 'superuser'
+          else 'note: without session_replication_role the JSON import takes a bit longer; '
+               'event triggers and disabling foreign keys are not to be had, and not used' end,
+     '')
+) as c (place, check_name, ok, found, remedy)
+order by c.place;

@@ -1,0 +1,2099 @@
+-- 005_json_import: the bots' JSON files become rows; a file is loaded or quarantined, never half.
+-- depends: 001_core_schema
+-- locks:   new objects only; safe on a live database
+-- undo:    rollback.sql drops schema json_import; refuses while it holds quarantined bytes
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+create schema json_import;
+
+comment on schema json_import is
+    'Reads the bots'' JSON files: the ledger of what was loaded, the quarantine of what was not, and
+the functions that tell one from the other.';
+
+insert into core.error_code (code, name, meaning, remedy) values
+    ('MB401', 'empty_file',          'The file holds nothing.',
+        'Export it again, or delete it.'),
+    ('MB402', 'bad_encoding',        'The bytes are not UTF-8 from the offset named.',
+        'Find the real encoding (often cp1251) and convert with iconv.'),
+    ('MB403', 'utf16',               'The file is UTF-16.',
+        'Convert it: iconv -f UTF-16 -t UTF-8.'),
+    ('MB404', 'nul_byte',            'The file holds a zero byte, as after a crash while writing.',
+        'Restore the file from a backup.'),
+    ('MB405', 'bad_syntax',          'The text is not JSON at the line named.',
+        'Correct that line.'),
+    ('MB406', 'truncated',           'The JSON ends early, as after an interrupted write.',
+        'Restore the file, or close its last record by hand.'),
+    ('MB407', 'too_deep',            'Objects and arrays are nested deeper than 512 levels.',
+        'Find out what wrote it; no bot does.'),
+    ('MB408', 'too_large',           'The file is larger than the limit.',
+        'Split it, or raise --max-bytes.'),
+    ('MB409', 'nul_escape',          'A string holds \u0000, which no text in PostgreSQL can.',
+        'Remove it from the string.'),
+    ('MB410', 'lone_surrogate',      'A string holds half a character (an emoji cut in two).',
+        'Complete or remove it.'),
+    ('MB411', 'number_range',        'A number is outside what its column can hold.',
+        'Correct the number.'),
+    ('MB412', 'wrong_shape',         'The value is not of the shape that belongs here.',
+        'Compare with a file that loads; examples/legacy has one of each kind.'),
+    ('MB413', 'chat_id_missing',     'The profile names no chat_id.',
+        'Add it.'),
+    ('MB414', 'chat_id_mismatch',    'chat_id is another than the file''s name or key says.',
+        'Find out which is right and correct the other.'),
+    ('MB415', 'wrong_type',          'The value has another JSON type than belongs here.',
+        'Correct the value.'),
+    ('MB416', 'missing_key',         'A key that every message has is absent or null.',
+        'Add it.'),
+    ('MB417', 'bad_direction',       'direction is neither in nor out.',
+        'Correct it.'),
+    ('MB418', 'timestamp_format',    'The value is no ISO 8601 time, nor unix seconds.',
+        'Write it like 2024-05-01T10:20:30Z.'),
+    ('MB419', 'timestamp_range',     'No such date or time, or it is not between 1970 and 2099.',
+        'Correct it.'),
+    ('MB420', 'duplicate_key',       'A key stands twice in one object: one value would be lost.',
+        'Remove one of the two.'),
+    ('MB421', 'duplicate_contact',   'The file holds a chat or a person twice.',
+        'Remove one of the two.'),
+    ('MB422', 'refused_by_database', 'A constraint refuses the file''s rows.',
+        'Read the message: it is the server''s.'),
+    ('MB423', 'unknown_file',        'A JSON file with a name, or at a place, of no known kind.',
+        'Move it away, or name it like a file that loads.'),
+    ('MB424', 'unknown_key',         'A key has no column (with --strict only).',
+        'Import without --strict to keep it in extra or metadata.'),
+    ('MB425', 'no_profile',          'The chat has no profile (with --strict only).',
+        'Add the profile, or import without --strict to have one made.'),
+    ('MB426', 'unreadable',          'The entry can''t be read as a file inside the folder.',
+        'Replace the link or device by the file itself, and allow reading it.'),
+    ('MB430', 'no_such_bot_folder',  'A bot of this name doesn''t exist, and making it was forbidden.',
+        'Leave --no-create out, or correct the folder''s name.'),
+    ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',
+        'Name a bot''s folder (with --bot) or a folder of such folders.');
+
+-- Tables ----------------------------------------------------------------------
+
+create table json_import.run (
+    run_id          bigint       generated always as identity,
+    source          text         not null,
+    options         jsonb        not null default '{}',
+    login           name         not null default session_user,
+    correlation_id  text         default nullif(current_setting('app.correlation_id', true), ''),
+    started_at      timestamptz  not null default clock_timestamp(),
+    finished_at     timestamptz,
+    unchanged       bigint       not null default 0,
+
+    constraint run_pk primary key (run_id)
+);
+
+comment on table json_import.run is 'One row per import, retry included.';
+comment on column json_import.run.source is 'The folder as the client named it.';
+comment on column json_import.run.options is 'The client''s flags.';
+comment on column json_import.run.login is 'session_user: a fact, not a claim.';
+comment on column json_import.run.started_at is 'When it began.';
+comment on column json_import.run.finished_at is 'When it ended; null while it runs, or was killed.';
+comment on column json_import.run.unchanged is 'Files that were as the ledger knows them.';
+
+create table json_import.file (
+    file_id      bigint       generated always as identity,
+    bot_id       bigint       not null,
+    path         text         not null,
+    kind         text         not null,
+    chat_id      bigint,
+    status       text         not null,
+    sha256       bytea,
+    octets       bigint       not null,
+    records      integer      not null default 0,
+    row_count    integer      not null default 0,
+    body_octets  bigint       not null default 0,
+    digest       numeric      not null default 0,
+    defects      integer      not null default 0,
+    warnings     jsonb        not null default '{}',
+    wrapper      jsonb,
+    reason       text,
+    must_reread  boolean      not null default false,
+    run_id       bigint       not null,
+    imported_at  timestamptz  not null default clock_timestamp(),
+
+    constraint file_pk         primary key (file_id),
+    constraint file_path_uq    unique (bot_id, path),
+    constraint file_run_fk     foreign key (run_id) references json_import.run (run_id),
+    constraint file_kind_ck    check (
+        kind in ('profiles', 'profile', 'conversation', 'backup', 'other')),
+    constraint file_status_ck  check (status in ('loaded', 'quarantined', 'ignored')),
+    constraint file_defects_ck check ((status = 'quarantined') = (defects > 0)),
+    constraint file_reason_ck  check ((status = 'ignored') = (reason is not null))
+);
+
+comment on table json_import.file is
+    'The ledger: one row per file of a bot''s folder, as last read. It commits with the rows it counts.';
+comment on column json_import.file.path is
+    'Relative to the bot''s folder; \xNN for a byte that is no UTF-8, \\ for a backslash.';
+comment on column json_import.file.kind is 'profiles, profile, conversation, backup, or other.';
+comment on column json_import.file.chat_id is 'As the file''s name says; null for the single file.';
+comment on column json_import.file.status is
+    'loaded, quarantined or ignored. Rows that an earlier, good version brought stay.';
+comment on column json_import.file.sha256 is 'Of the bytes; null if they could not be read.';
+comment on column json_import.file.octets is 'Size in bytes.';
+comment on column json_import.file.records is 'Messages or profiles that the file holds.';
+comment on column json_import.file.row_count is
+    'Rows that came from it; fewer than records where the conversation had a backup''s messages.';
+comment on column json_import.file.body_octets is 'Bytes of text in those rows.';
+comment on column json_import.file.digest is
+    'Sum of a 64-bit hash of each of those rows: independent of order, aware of equal rows.';
+comment on column json_import.file.defects is 'How many were found; the first 1,000 are in reject.';
+comment on column json_import.file.warnings is 'Counts by kind: no_zone, bom, no_profile, unknown_key, …';
+comment on column json_import.file.wrapper is
+    'What the object around the messages says besides them (date, name, unknown keys).';
+comment on column json_import.file.reason is 'Why it was ignored.';
+comment on column json_import.file.must_reread is
+    'A backup whose conversation was edited since: what it adds has to be found anew.';
+comment on column json_import.file.imported_at is 'When it was read.';
+
+create index file_chat_idx on json_import.file (bot_id, chat_id);
+comment on index json_import.file_chat_idx is 'Files of a chat: where bot_id = $1 and chat_id = $2.';
+
+create table json_import.reject (
+    file_id  bigint   not null,
+    ordinal  integer  not null,
+    pointer  text     not null,
+    code     text     not null,
+    message  text     not null,
+    excerpt  text,
+
+    constraint reject_pk      primary key (file_id, ordinal),
+    constraint reject_file_fk foreign key (file_id) references json_import.file (file_id)
+        on delete cascade
+);
+
+comment on table json_import.reject is 'Why a file is in quarantine: one row per defect.';
+comment on column json_import.reject.ordinal is 'Order of the defects in the file, from 1.';
+comment on column json_import.reject.pointer is 'RFC 6901, leads to the value; empty for the whole file.';
+comment on column json_import.reject.code is 'core.error_code.code; the remedy is there.';
+comment on column json_import.reject.message is 'The fact, with the value.';
+comment on column json_import.reject.excerpt is 'Up to 200 characters of what is there.';
+
+create table json_import.kept_bytes (
+    file_id  bigint   not null,
+    part     integer  not null,
+    bytes    bytea    not null,
+
+    constraint kept_bytes_pk      primary key (file_id, part),
+    constraint kept_bytes_file_fk foreign key (file_id) references json_import.file (file_id)
+        on delete cascade
+);
+
+comment on table json_import.kept_bytes is 'Every quarantined file as it was: nothing is lost.';
+comment on column json_import.kept_bytes.part is 'From 0; only a very large file has several.';
+comment on column json_import.kept_bytes.bytes is 'As read; the file''s sha256 is over all parts.';
+
+create table json_import.profile_source (
+    bot_id      bigint  not null,
+    profile_id  bigint  not null,
+    file_id     bigint  not null,
+    digest      bigint  not null,
+
+    constraint profile_source_pk      primary key (bot_id, profile_id),
+    constraint profile_source_file_fk foreign key (file_id) references json_import.file (file_id)
+        on delete cascade
+);
+
+comment on table json_import.profile_source is 'Which file a contact''s row was last filled from.';
+comment on column json_import.profile_source.digest is
+    'Hash of the row as loaded: while it still holds, no bot has changed the row.';
+
+create index profile_source_file_idx on json_import.profile_source (file_id);
+comment on index json_import.profile_source_file_idx is 'Contacts from a file: where file_id = $1.';
+
+-- Names -----------------------------------------------------------------------
+
+create function json_import.to_chat_id(p_text text)
+returns bigint
+language sql
+immutable
+strict
+parallel safe
+return case
+    when p_text ~ '^-?[1-9][0-9]{0,18}$'
+     and p_text::numeric between -9223372036854775808 and 9223372036854775807
+    then p_text::bigint
+end;
+
+comment on function json_import.to_chat_id(text) is
+    'A chat''s id in its one spelling (no plus, no leading zero, not 0), else null.';
+
+create function json_import.is_date(p_text text)
+returns boolean
+language sql
+immutable
+strict
+parallel safe
+return case
+    when p_text ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' and left(p_text, 4) > '0000'
+    then right(p_text, 2)::integer <= extract(day from
+        make_date(left(p_text, 4)::integer, substr(p_text, 6, 2)::integer, 1)
+        + interval '1 month' - interval '1 day')
+    else false
+end;
+
+comment on function json_import.is_date(text) is 'Whether YYYY-MM-DD is a day of the calendar.';
+
+create function json_import.classify(p_paths text[])
+returns table (ordinal bigint, kind text, chat_id bigint, reason text)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select
+    e.ordinal,
+    case
+        when r.reason is not null then 'other'
+        when e.path = 'girls_data.json' then 'profiles'
+        when c.chat_id is null then 'other'
+        when s.part[1] = 'girls_data' and cardinality(s.part) = 2 then 'profile'
+        when s.part[1] = 'conversations' and cardinality(s.part) = 2 then 'conversation'
+        when s.part[1] = 'backups' and cardinality(s.part) = 3
+         and json_import.is_date(s.part[3]) then 'backup'
+        else 'other'
+    end,
+    c.chat_id,
+    r.reason
+from unnest(p_paths) with ordinality as e (path, ordinal)
+cross join lateral (select string_to_array(regexp_replace(e.path, '\.json$', ''), '/')) as s (part)
+cross join lateral (select json_import.to_chat_id(s.part[2])) as c (chat_id)
+cross join lateral (
+    select case
+        when e.path ~ '\.tmp$' then 'leftover of an interrupted write'
+        when e.path ~ '\.backup\.[^/]*\.json$' then 'copy made by the bot'
+        when e.path !~ '\.json$' then 'no .json file'
+    end) as r (reason)
+$func$;
+
+comment on function json_import.classify(text[]) is
+    'What each file of a bot''s folder is, by its path: (ordinal, kind, chat_id, reason to ignore it or
+null). kind other without a reason is an unknown JSON file, which is quarantined (MB423).';
+
+-- Times -----------------------------------------------------------------------
+
+create function json_import.time_fault(p_value jsonb)
+returns text
+language sql
+stable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
+    when jsonb_typeof(p_value) = 'number' then
+        case when p_value::numeric < 0 or p_value::numeric >= 4102444800000
+               or (p_value::numeric >= 4102444800 and p_value::numeric < 100000000000)
+             then 'MB419' end
+    when jsonb_typeof(p_value) <> 'string' then 'MB415'
+    when s !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?'
+               '(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$') then 'MB418'
+    when not json_import.is_date(left(s, 10))
+      or substr(s, 12, 2) > '23' or substr(s, 15, 2) > '59' or substr(s, 18, 2) > '59'
+      or coalesce(substring(s from '[+-]([0-9]{2})(?::?[0-9]{2})?$'
+                  ) > '15' and substr(s, 20) ~ '[+-]', false)
+      or coalesce(substring(substr(s, 20) from '[+-][0-9]{2}:?([0-9]{2})$') > '59', false)
+      then 'MB419'
+    when s::timestamptz < timestamptz '1970-01-01 00:00:00+00'
+      or s::timestamptz >= timestamptz '2100-01-01 00:00:00+00' then 'MB419'
+end
+from (select p_value #>> '{}') as u (s)
+$func$;
+
+comment on function json_import.time_fault(jsonb) is
+    'The code of what is wrong with a time (MB415, MB418, MB419), null if nothing is. Call it with
+time zone UTC: a text without zone means UTC.';
+
+create function json_import.to_time(p_value jsonb)
+returns timestamptz
+language sql
+stable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case jsonb_typeof(p_value)
+    when 'string' then (p_value #>> '{}')::timestamptz
+    when 'number' then to_timestamp(trunc(seconds)::float8)
+        + floor((seconds - trunc(seconds)) * 1000000 + 0.5)::integer * interval '1 microsecond'
+end
+from (select case when jsonb_typeof(p_value) = 'number' then
+        case when p_value::numeric >= 100000000000 then p_value::numeric / 1000
+             else p_value::numeric end end) as u (seconds)
+$func$;
+
+comment on function json_import.to_time(jsonb) is
+    'ISO 8601, unix seconds, or (from 10^11 on) milliseconds as timestamptz, to the microsecond. Only
+for values without a time_fault, and with time zone UTC.';
+
+-- Defects ---------------------------------------------------------------------
+
+create type json_import.defect as (pointer text, code text, message text, excerpt text);
+comment on type json_import.defect is
+    'One thing wrong with a file: RFC 6901 pointer, code of core.error_code, the fact, what is there.';
+
+create function json_import.to_step(p_key text)
+returns text
+language sql
+immutable
+strict
+parallel safe
+return '/' || replace(replace(p_key, '~', '~0'), '/', '~1');
+
+comment on function json_import.to_step(text) is 'A key as one step of an RFC 6901 pointer.';
+
+create function json_import.string_count(p_json text)
+returns bigint
+language sql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select (octet_length(s) - octet_length(replace(s, '"', ''))) / 2
+from (
+    -- a pair of backslashes before a quote does not escape it
+    select replace(
+        case when strpos(p_json, '\\"') > 0 then replace(p_json, '\\', '') else p_json end, '\"', '')
+) as u (s)
+$func$;
+
+comment on function json_import.string_count(text) is
+    'Number of strings, keys included, in a JSON text, by its unescaped quotes: one pass. jsonb drops
+repeated keys, so a text with more strings than its jsonb has a key twice.';
+
+create function json_import.decode(p_bytes bytea)
+returns text
+language sql
+immutable
+strict
+parallel safe
+return convert_from(
+    case when substr(p_bytes, 1, 3) = '\xefbbbf' then substr(p_bytes, 4) else p_bytes end, 'UTF8');
+
+comment on function json_import.decode(bytea) is 'UTF-8 bytes as text, without a byte order mark.';
+
+create function json_import.parse(p_bytes bytea)
+returns jsonb
+language plpgsql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    return json_import.decode(p_bytes)::jsonb;
+exception
+    -- bad encoding, bad JSON, \u0000, numbers, depth: the diagnosis says which
+    when character_not_in_repertoire or invalid_text_representation or untranslatable_character
+      or numeric_value_out_of_range or statement_too_complex or program_limit_exceeded
+      or invalid_parameter_value then
+        return null;
+end
+$func$;
+
+comment on function json_import.parse(bytea) is 'The document, or null where it is none.';
+
+create function json_import.valid_octets(p_bytes bytea)
+returns integer
+language plpgsql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_good  integer := 0;                        -- so many octets are valid
+    v_bad   integer := octet_length(p_bytes);    -- so many are not
+    v_try   integer;
+begin
+    while v_bad - v_good > 1 loop
+        v_try := (v_good + v_bad) / 2;
+        -- cut between characters, unless there is no such place between the two
+        while v_try > v_good and get_byte(p_bytes, v_try) between 128 and 191 loop
+            v_try := v_try - 1;
+        end loop;
+        if v_try = v_good then
+            v_try := (v_good + v_bad) / 2;
+        end if;
+        begin
+            perform convert_from(substr(p_bytes, v_good + 1, v_try - v_good), 'UTF8');
+            v_good := v_try;
+        exception when character_not_in_repertoire then
+            v_bad := v_try;
+        end;
+    end loop;
+    return v_good;
+end
+$func$;
+
+comment on function json_import.valid_octets(bytea) is
+    'Offset (from 0) of the first byte that is not UTF-8, in bytes that are not; by bisection.';
+
+create function json_import.excerpt(p_bytes bytea, p_at integer)
+returns text
+language sql
+immutable
+parallel safe
+return regexp_replace(
+    encode(substr(p_bytes, greatest(p_at - 15, 1), 32), 'escape'), '\s+', ' ', 'g');
+
+comment on function json_import.excerpt(bytea, integer) is
+    'Some bytes around an offset on one line, those that are not ASCII as \ooo.';
+
+create function json_import.byte_defects(p_bytes bytea)
+returns setof json_import.defect
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_at  integer;
+begin
+    if substr(p_bytes, 1, 2) in ('\xfffe', '\xfeff')
+       or (octet_length(p_bytes) >= 4
+           and (select array_agg(get_byte(p_bytes, i) = 0 order by i) from generate_series(0, 3) as i)
+               in ('{t,f,t,f}', '{f,t,f,t}')) then
+        return query values ('', 'MB403', 'the file is UTF-16, by its first bytes',
+                             encode(substr(p_bytes, 1, 16), 'hex'));
+        return;
+    end if;
+    v_at := position('\x00'::bytea in p_bytes) - 1;
+    if v_at >= 0 then
+        return query values ('', 'MB404', format('zero byte at offset %s', v_at),
+                             json_import.excerpt(p_bytes, v_at));
+        return;
+    end if;
+    begin
+        if json_import.decode(p_bytes) !~ '[^ \t\n\r]' then
+            return query values ('', 'MB401', format('the file is empty (%s bytes)',
+                                                     octet_length(p_bytes)), null::text);
+        end if;
+    exception when character_not_in_repertoire then
+        v_at := json_import.valid_octets(p_bytes);
+        return query values ('', 'MB402', format('no UTF-8 at byte offset %s', v_at),
+                             json_import.excerpt(p_bytes, v_at));
+    end;
+end
+$func$;
+
+comment on function json_import.byte_defects(bytea) is
+    'What is wrong with the bytes as text (MB401 to MB404); none if they can be read.';
+
+create function json_import.is_cut_token(p_token text, p_text text)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(
+    p_token <> '' and right(rtrim(p_text, E' \t\n\r'), length(p_token)) = p_token
+    and (p_token ~ '^"'
+         or p_token ~ '^-?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?)?$'
+         or starts_with('true', p_token) or starts_with('false', p_token)
+         or starts_with('null', p_token)),
+    false);
+
+comment on function json_import.is_cut_token(text, text) is
+    'Whether an invalid token is the beginning of a valid one and the end of the text.';
+
+create function json_import.syntax_defects(p_text text)
+returns setof json_import.defect
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_detail   text;
+    v_context  text;
+    v_message  text;
+    v_token    text;
+begin
+    perform p_text::json;
+exception
+    when statement_too_complex then
+        return query values ('', 'MB407', 'nested deeper than 512 levels', null::text);
+    when program_limit_exceeded then
+        return query values ('', 'MB408', 'larger than jsonb can hold', null::text);
+    when invalid_text_representation or untranslatable_character then
+        get stacked diagnostics
+            v_message = message_text, v_detail = pg_exception_detail,
+            v_context = pg_exception_context;
+        v_token := substring(v_detail from '^Token "(.*)" is invalid');
+        return query select
+            '', case when v_detail ~ 'ended unexpectedly'
+                       or json_import.is_cut_token(v_token, p_text) then 'MB406' else 'MB405' end,
+            concat_ws('; ', format('not JSON at line %s',
+                                   substring(v_context from 'JSON data, line (\d+)')), v_detail),
+            left(substring(v_context from 'JSON data, line \d+: ([^\n]*)'), 200);
+end
+$func$;
+
+comment on function json_import.syntax_defects(text) is
+    'Where a text stops being JSON: MB405 with its line, MB406 at its end, MB407, MB408.';
+
+create function json_import.tame(p_json text)
+returns text
+language sql
+immutable
+strict
+parallel safe
+return regexp_replace(
+    p_json, '(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1' || chr(1114110) || '\2',
+    'g');
+
+comment on function json_import.tame(text) is
+    'A JSON text in which \u0000 and surrogates are harmless: the server''s functions refuse to walk a
+document that holds such an escape anywhere. U+10FFFE, which is no character, stands for the \u.';
+
+create function json_import.untame(p_json text)
+returns text
+language sql
+immutable
+strict
+parallel safe
+return regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g');
+
+comment on function json_import.untame(text) is 'The text that was tamed.';
+
+create function json_import.children(p_json json, p_pointer text)
+returns table (pointer text, value json)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_pointer || json_import.to_step(e.key), e.value
+from json_each(case when json_typeof(p_json) = 'object' then p_json end) as e
+union all
+select p_pointer || '/' || (e.ordinal - 1), e.value
+from json_array_elements(case when json_typeof(p_json) = 'array' then p_json end)
+    with ordinality as e (value, ordinal)
+$func$;
+
+comment on function json_import.children(json, text) is 'Members or elements with their pointers.';
+
+create function json_import.value_defects(p_json json, p_pointer text)
+returns setof json_import.defect
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_state  text;
+    v_child  record;
+    v_found  boolean := false;
+begin
+    begin
+        perform json_import.untame(p_json::text)::jsonb;
+        return;
+    exception
+        when untranslatable_character or invalid_text_representation
+          or numeric_value_out_of_range or invalid_parameter_value then
+            v_state := sqlstate;
+    end;
+    for v_child in select * from json_import.children(p_json, p_pointer) loop
+        return query select * from json_import.value_defects(v_child.value, v_child.pointer);
+        v_found := v_found or found;
+    end loop;
+    if v_found then
+        return;
+    end if;
+    return query select p_pointer, r.code, r.message, left(json_import.untame(p_json::text), 200)
+        from (values
+            ('22003', 'MB411', 'a number that numeric can''t hold'),
+            ('22P05', 'MB409', '\u0000 in a string'),
+            ('22P02', 'MB410', 'half a surrogate pair in a string')) as r (state, code, message)
+        where r.state = v_state;
+end
+$func$;
+
+comment on function json_import.value_defects(json, text) is
+    'The strings and numbers, at any depth of a tamed document, that jsonb can''t hold (MB409 to
+MB411). A key that is one names its object.';
+
+create function json_import.duplicate_keys(p_json json)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with recursive node as (
+    select '' as pointer, p_json as value
+    union all
+    select c.pointer, c.value
+    from node as n
+    cross join lateral json_import.children(n.value, n.pointer) as c
+    where json_typeof(n.value) in ('object', 'array')
+)
+select n.pointer || json_import.to_step(k.key), 'MB420',
+       format('key %s stands %s times', to_json(k.key), count(*)), left(n.value::text, 200)
+from node as n
+cross join lateral json_object_keys(case when json_typeof(n.value) = 'object' then n.value end) as k (key)
+group by n.pointer, n.value::text, k.key
+having count(*) > 1
+$func$;
+
+comment on function json_import.duplicate_keys(json) is
+    'The keys, at any depth, that stand more than once in their object (MB420).';
+
+create function json_import.field_defects(
+    p_value    jsonb,
+    p_pointer  text,
+    p_rule     text
+)
+returns json_import.defect
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when f.code is not null then
+    row(p_pointer, f.code,
+        case f.code
+            when 'MB411' then format('the number %s is out of range', left(p_value::text, 80))
+            when 'MB418' then format('%s is no time', left(p_value::text, 80))
+            when 'MB419' then format('%s is no time between 1970 and 2099', left(p_value::text, 80))
+            else format('expected %s, found %s', p_rule, jsonb_typeof(p_value))
+        end,
+        left(p_value::text, 200))::json_import.defect end
+from (
+    select case
+        when p_value is null or p_value = 'null' then null
+        when p_rule = 'time' then json_import.time_fault(p_value)
+        when p_rule in ('string', 'object', 'array') then
+            case when jsonb_typeof(p_value) <> p_rule then 'MB415' end
+        when jsonb_typeof(p_value) <> 'number' or p_value::numeric <> trunc(p_value::numeric)
+            then 'MB415'
+        when p_rule = 'count' and p_value::numeric not between 0 and 2147483647
+          or p_rule = 'person' and p_value::numeric not between 1 and 9223372036854775807
+            then 'MB411'
+    end) as f (code)
+$func$;
+
+comment on function json_import.field_defects(jsonb, text, text) is
+    'The defect of a value that should be a string, object, array, time, count (0 to 2^31-1) or person
+(1 to 2^63-1), or null. An absent value and a JSON null are fine.';
+
+create function json_import.chat_defects(
+    p_object    jsonb,
+    p_pointer   text,
+    p_expected  bigint,
+    p_required  boolean
+)
+returns setof json_import.defect
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_pointer || '/chat_id', f.code,
+       case f.code
+           when 'MB413' then 'chat_id is missing'
+           when 'MB414' then format('chat_id is %s, but the name says %s', left(v::text, 80), p_expected)
+           when 'MB411' then format('chat_id %s is out of range', left(v::text, 80))
+           else format('expected a whole number, found %s', left(v::text, 80))
+       end,
+       left(v::text, 200)
+from (select nullif(p_object -> 'chat_id', 'null')) as u (v)
+cross join lateral (
+    select case
+        when v is null then case when p_required then 'MB413' end
+        when jsonb_typeof(v) <> 'number' or v::numeric <> trunc(v::numeric) then 'MB415'
+        when v::numeric <> p_expected then 'MB414'
+        when v::numeric = 0
+          or v::numeric not between -9223372036854775808 and 9223372036854775807 then 'MB411'
+    end) as f (code)
+where f.code is not null
+$func$;
+
+comment on function json_import.chat_defects(jsonb, text, bigint, boolean) is
+    'What is wrong with an object''s chat_id, which the file''s name or the key must confirm
+(MB411, MB413 to MB415).';
+
+create function json_import.profile_entries(p_doc jsonb, p_kind text, p_chat_id bigint)
+returns table (pointer text, expected bigint, is_keyed boolean, entry jsonb)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select '', p_chat_id, false, p_doc
+where p_kind = 'profile'
+union all
+select json_import.to_step(e.key), json_import.to_chat_id(e.key), true, e.value
+from jsonb_each(case when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'object' then p_doc end) as e
+union all
+select '/' || (e.ordinal - 1), null, false, e.value
+from jsonb_array_elements(
+    case when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'array' then p_doc end)
+    with ordinality as e (value, ordinal)
+$func$;
+
+comment on function json_import.profile_entries(jsonb, text, bigint) is
+    'The profiles of a document: pointer, chat_id by file name or key (null in an array), whether it
+stands under a key, and the object.';
+
+create function json_import.is_profile_key(p_key text)
+returns boolean
+language sql
+immutable
+parallel safe
+return p_key in ('chat_id', 'telegram_id', 'name', 'last_activity', 'message_count', 'summary',
+                 'profile', 'previous_response_id');
+
+comment on function json_import.is_profile_key(text) is 'Whether a profile''s key has a column.';
+
+create function json_import.profile_defects(p_doc jsonb, p_kind text, p_chat_id bigint, p_strict boolean)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+with entry as (
+    select * from json_import.profile_entries(p_doc, p_kind, p_chat_id)
+), member as (
+    select e.pointer, e.expected, e.is_keyed, e.entry, m.key, m.value
+    from entry as e
+    left join lateral jsonb_each(case when jsonb_typeof(e.entry) = 'object' then e.entry end) as m on true
+)
+select '', 'MB412', format('expected profiles, found %s', jsonb_typeof(p_doc)), left(p_doc::text, 200)
+where p_kind = 'profiles' and jsonb_typeof(p_doc) not in ('object', 'array')
+union all
+select e.pointer, 'MB414', 'the key is no chat id', left(e.entry::text, 200)
+from entry as e
+where e.is_keyed and e.expected is null
+union all
+select e.pointer, 'MB412', format('expected a profile, found %s', jsonb_typeof(e.entry)),
+       left(e.entry::text, 200)
+from entry as e
+where jsonb_typeof(e.entry) <> 'object' and (e.expected is not null or not e.is_keyed)
+union all
+select d.*
+from entry as e
+cross join lateral json_import.chat_defects(e.entry, e.pointer, e.expected, not e.is_keyed) as d
+where jsonb_typeof(e.entry) = 'object' and (e.expected is not null or not e.is_keyed)
+union all
+select d.*
+from member as m
+cross join lateral json_import.field_defects(
+    m.value, m.pointer || json_import.to_step(m.key),
+    case m.key
+        when 'telegram_id' then 'person' when 'message_count' then 'count'
+        when 'last_activity' then 'time' when 'name' then 'string'
+        when 'previous_response_id' then 'string'
+        when 'summary' then 'object' when 'profile' then 'object' end) as d
+where m.key in ('telegram_id', 'message_count', 'last_activity', 'name', 'previous_response_id',
+                'summary', 'profile')
+  and (m.expected is not null or not m.is_keyed) and d.code is not null
+union all
+select m.pointer || '/summary' || json_import.to_step(s.key), 'MB415',
+       format('expected string, found %s', jsonb_typeof(s.value)), left(s.value::text, 200)
+from member as m
+cross join lateral jsonb_each(
+    case when m.key = 'summary' and jsonb_typeof(m.value) = 'object' then m.value end) as s
+where jsonb_typeof(s.value) <> 'string' and (m.expected is not null or not m.is_keyed)
+union all
+select m.pointer || json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
+       left(m.value::text, 200)
+from member as m
+where p_strict and not json_import.is_profile_key(m.key)
+$func$;
+
+comment on function json_import.profile_defects(jsonb, text, bigint, boolean) is
+    'Everything wrong with a profile, or a file of profiles, that is JSON (MB411 to MB419, MB424).';
+
+create function json_import.duplicate_contacts(p_doc jsonb)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with entry as (
+    select e.pointer, e.ordinal, e.entry,
+           coalesce((e.entry ->> 'chat_id')::numeric, e.expected) as chat_id,
+           coalesce((e.entry ->> 'telegram_id')::numeric, (e.entry ->> 'chat_id')::numeric,
+                    e.expected) as telegram_id
+    from json_import.profile_entries(p_doc, 'profiles', null)
+        with ordinality as e (pointer, expected, is_keyed, entry, ordinal)
+), numbered as (
+    select e.*, row_number() over (partition by chat_id order by ordinal) as nth_chat,
+           row_number() over (partition by telegram_id order by ordinal) as nth_person
+    from entry as e
+)
+select pointer, 'MB421',
+       case when nth_chat > 1 then format('chat_id %s stands twice', chat_id)
+            else format('telegram_id %s stands twice', telegram_id) end,
+       left(entry::text, 200)
+from numbered
+where nth_chat > 1 or nth_person > 1
+$func$;
+
+comment on function json_import.duplicate_contacts(jsonb) is
+    'The profiles of a single file, otherwise sound, that name a chat or a person again (MB421).';
+
+create function json_import.messages_path(p_doc jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return case when jsonb_typeof(p_doc) = 'object' then '/messages' else '' end;
+
+comment on function json_import.messages_path(jsonb) is 'Pointer of the array of messages.';
+
+create function json_import.message_elements(p_doc jsonb)
+returns table (ordinal bigint, value jsonb)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select e.ordinal, e.value
+from (select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end) as m (list)
+cross join lateral jsonb_array_elements(case when jsonb_typeof(m.list) = 'array' then m.list end)
+    with ordinality as e (value, ordinal)
+$func$;
+
+comment on function json_import.message_elements(jsonb) is
+    'The messages of a conversation or backup, in their order, from 1.';
+
+create function json_import.wrapper_defects(p_doc jsonb, p_chat_id bigint, p_strict boolean)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)), left(p_doc::text, 200)
+where jsonb_typeof(p_doc) not in ('array', 'object')
+union all
+select d.*
+from json_import.chat_defects(p_doc, '', p_chat_id, false) as d
+where jsonb_typeof(p_doc) = 'object'
+union all
+select '/messages', 'MB416', 'messages is missing', null
+where jsonb_typeof(p_doc) = 'object' and coalesce(p_doc -> 'messages', 'null') = 'null'
+union all
+select d.*
+from json_import.field_defects(p_doc -> 'messages', '/messages', 'array') as d
+where jsonb_typeof(p_doc) = 'object' and d.code is not null
+union all
+select json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
+       left(m.value::text, 200)
+from jsonb_each(case when p_strict and jsonb_typeof(p_doc) = 'object' then p_doc end) as m
+where m.key not in ('chat_id', 'messages', 'date', 'name')
+$func$;
+
+comment on function json_import.wrapper_defects(jsonb, bigint, boolean) is
+    'What is wrong around the messages (MB411, MB412, MB414 to MB416, MB424).';
+
+create function json_import.message_defects(p_doc jsonb, p_strict boolean)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+with message as (
+    select json_import.messages_path(p_doc) || '/' || (ordinal - 1) as pointer, value as m,
+           case when value ? 'content' then 'content' else 'text' end as body_key,
+           jsonb_typeof(value) = 'object' and not (value ? 'text' and value ? 'content') as is_whole
+    from json_import.message_elements(p_doc)
+)
+select pointer, 'MB412',
+       case when jsonb_typeof(m) = 'object' then 'text and content: which of the two was said?'
+            else format('expected a message, found %s', jsonb_typeof(m)) end,
+       left(m::text, 200)
+from message
+where not is_whole
+union all
+select pointer || '/' || k.key, 'MB416', format('%s is missing', k.key), left(m::text, 200)
+from message
+cross join lateral unnest(array[body_key, 'direction', 'ts']) as k (key)
+where is_whole and coalesce(m -> k.key, 'null') = 'null'
+union all
+select d.*
+from message
+cross join lateral (
+    values (body_key, 'string'), ('direction', 'string'), ('ts', 'time')) as k (key, rule)
+cross join lateral json_import.field_defects(m -> k.key, pointer || '/' || k.key, k.rule) as d
+where is_whole and d.code is not null
+union all
+select pointer || '/direction', 'MB417', format('direction is %s', left(m ->> 'direction', 80)),
+       left(m ->> 'direction', 200)
+from message
+where is_whole and jsonb_typeof(m -> 'direction') = 'string' and m ->> 'direction' not in ('in', 'out')
+union all
+select pointer || json_import.to_step(k.key), 'MB424', format('key %s is unknown', to_json(k.key)),
+       left(k.value::text, 200)
+from message
+cross join lateral jsonb_each(case when p_strict and is_whole then m end) as k
+where k.key not in ('text', 'content', 'direction', 'ts')
+$func$;
+
+comment on function json_import.message_defects(jsonb, boolean) is
+    'Everything wrong with the messages of a conversation or backup (MB412, MB415 to MB419, MB424).';
+
+create function json_import.content_defects(
+    p_text     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_strict   boolean
+)
+returns setof json_import.defect
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_doc  jsonb := json_import.parse(convert_to(p_text, 'UTF8'));
+begin
+    if v_doc is null then
+        return query 
+            select * from json_import.value_defects(json_import.tame(p_text)::json, '');
+        return;
+    end if;
+    if v_doc @? '$.**{512} ? (@.type() == "object" || @.type() == "array")' then
+        return query values ('', 'MB407', 'nested deeper than 512 levels', null::text);
+        return;
+    end if;
+    if json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then
+        return query select * from json_import.duplicate_keys(p_text::json);
+    end if;
+    if p_kind in ('profile', 'profiles') then
+        return query select * from json_import.profile_defects(v_doc, p_kind, p_chat_id, p_strict);
+        if p_kind = 'profiles' and not found then
+            return query select * from json_import.duplicate_contacts(v_doc);
+        end if;
+    else
+        return query select * from json_import.wrapper_defects(v_doc, p_chat_id, p_strict);
+        return query select * from json_import.message_defects(v_doc, p_strict);
+    end if;
+end
+$func$;
+
+comment on function json_import.content_defects(text, text, bigint, boolean) is
+    'Everything wrong with a JSON text of the given kind.';
+
+create function json_import.defects(
+    p_bytes    bytea,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_strict   boolean default false
+)
+returns setof json_import.defect
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_text  text;
+begin
+    if p_kind = 'other' then
+        return query values ('', 'MB423', 'a JSON file of no known kind', null::text);
+        return;
+    end if;
+    return query select * from json_import.byte_defects(p_bytes);
+    if found then
+        return;
+    end if;
+    v_text := json_import.decode(p_bytes);
+    return query select * from json_import.syntax_defects(v_text);
+    if found then
+        return;
+    end if;
+    return query select * from json_import.content_defects(v_text, p_kind, p_chat_id, p_strict);
+end
+$func$;
+
+comment on function json_import.defects(bytea, text, bigint, boolean) is
+    'The diagnosis: every defect of a file''s bytes, none if it can be loaded. Bytes first, then
+syntax, then content; a phase that finds something is the last.';
+
+-- Rows ------------------------------------------------------------------------
+
+create function json_import.message_digest(
+    p_direction  text,
+    p_body       text,
+    p_sent_at    timestamptz,
+    p_metadata   jsonb
+)
+returns bigint
+language sql
+immutable
+parallel safe
+return hashtextextended(p_body, (date_part('epoch', p_sent_at) * 1000000)::bigint # ascii(p_direction))
+     # coalesce(hashtextextended(p_metadata::text, 1), 0);
+
+comment on function json_import.message_digest(text, text, timestamptz, jsonb) is
+    'A 64-bit hash of what a message says; their sum tells two sets of messages apart.';
+
+create function json_import.messages_of(p_doc jsonb)
+returns table (ordinal bigint, direction text, body text, sent_at timestamptz, metadata jsonb,
+               has_no_zone boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select e.ordinal, e.value ->> 'direction', coalesce(e.value ->> 'text', e.value ->> 'content'),
+       json_import.to_time(e.value -> 'ts'),
+       nullif(e.value - '{text,content,direction,ts}'::text[], '{}'),
+       jsonb_typeof(e.value -> 'ts') = 'string' and e.value ->> 'ts' !~ '(Z|[+-][0-9:]+)$'
+from json_import.message_elements(p_doc) as e
+$func$;
+
+comment on function json_import.messages_of(jsonb) is
+    'The rows that a sound conversation or backup makes, in its order, from 1.';
+
+create function json_import.profiles_of(p_doc jsonb, p_kind text, p_chat_id bigint)
+returns table (chat_id bigint, telegram_id bigint, name text, last_activity timestamptz,
+               message_count integer, summary jsonb, profile jsonb, previous_response_id text,
+               extra jsonb, has_no_zone boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select c.chat_id, coalesce((e.entry ->> 'telegram_id')::numeric::bigint, c.chat_id),
+       e.entry ->> 'name', json_import.to_time(nullif(e.entry -> 'last_activity', 'null')),
+       coalesce((e.entry ->> 'message_count')::numeric::integer, 0),
+       coalesce(nullif(e.entry -> 'summary', 'null'), '{}'),
+       coalesce(nullif(e.entry -> 'profile', 'null'), '{}'),
+       e.entry ->> 'previous_response_id',
+       e.entry - '{chat_id,telegram_id,name,last_activity,message_count,summary,profile,previous_response_id}'::text[],
+       jsonb_typeof(e.entry -> 'last_activity') = 'string'
+       and e.entry ->> 'last_activity' !~ '(Z|[+-][0-9:]+)$'
+from json_import.profile_entries(p_doc, p_kind, p_chat_id) as e
+cross join lateral (
+    select coalesce((e.entry ->> 'chat_id')::numeric::bigint, e.expected)) as c (chat_id)
+$func$;
+
+comment on function json_import.profiles_of(jsonb, text, bigint) is
+    'The rows that a sound profile, or file of profiles, makes.';
+
+create function json_import.profile_digest(p_row core.girls_profiles)
+returns bigint
+language sql
+stable
+parallel safe
+return hashtextextended(jsonb_build_array(
+    p_row.telegram_id, p_row.chat_id, p_row.name, p_row.last_activity, p_row.message_count,
+    p_row.summary, p_row.profile, p_row.previous_response_id, p_row.extra)::text, 0);
+
+comment on function json_import.profile_digest(core.girls_profiles) is
+    'Hash of what a contact''s row says: equal while nobody changes it.';
+
+-- Loading: many files in one statement ------------------------------------------
+
+create function json_import.bom_warning(p_bytes bytea)
+returns jsonb
+language sql
+immutable
+strict
+parallel safe
+return case when substr(p_bytes, 1, 3) = '\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end;
+
+comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark as a warning.';
+
+create function json_import.load_conversations(
+    p_run_id    bigint,
+    p_bot_id    bigint,
+    p_paths     text[],
+    p_chat_ids  bigint[],
+    p_docs      bytea[]
+)
+returns integer[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set jit = off
+as $func$
+declare
+    v_replica  boolean := current_setting('session_replication_role') = 'replica';
+    v_left     integer[];
+begin
+    -- Each document is parsed once. Only files that are new, of exactly the common shape, and whose
+    -- chat is new as well are stored here; all others are left to load_file, which looks closer.
+    -- The contact's row is locked, which is what the foreign key's trigger would do, once per file.
+    with document as materialized (
+        select u.ordinal, u.path, u.chat_id, u.bytes, d.content,
+               case jsonb_typeof(d.content)
+                   when 'array' then d.content
+                   when 'object' then
+                       case when d.content -> 'chat_id' = to_jsonb(u.chat_id)
+                            then d.content -> 'messages' end
+               end as messages,
+               case jsonb_typeof(d.content) when 'object' then 2 else 0 end as wrapper_strings,
+               nextval('json_import.file_file_id_seq') as file_id,
+               nextval('core.conversations_conversation_id_seq') as conversation_id,
+               (select g.profile_id
+                from core.girls_profiles as g
+                where g.bot_id = p_bot_id and g.chat_id = u.chat_id
+                order by g.profile_id
+                limit 1
+                for key share) as profile_id
+        from unnest(p_paths, p_chat_ids, p_docs)
+            with ordinality as u (path, chat_id, bytes, ordinal)
+        cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
+        where not exists (
+            select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
+          and not exists (
+            select from core.conversations as c
+            where c.bot_id = p_bot_id and c.chat_id = u.chat_id)
+    ), message as materialized (
+        select d.ordinal, m.direction, coalesce(m.text, m.content) as body, m.ts like '____-%' as is_iso,
+               case
+                   when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
+                     or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
+                        and length(m.ts) <= 30
+                     or s.shape = '--T::+:' and m.ts like '____-__-__T__:__:__+00:00'
+                     or s.shape = '--T::.+:' and m.ts like '____-__-__T__:__:__._%+00:00'
+                        and length(m.ts) <= 35
+                   then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
+                             then m.ts::timestamptz end
+                   -- float8 is exact to the microsecond for up to six decimals
+                   when s.shape = '' and length(m.ts) between 1 and 13
+                     or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
+                   then to_timestamp(case when m.ts::float8 < 100000000000
+                                          then m.ts::float8 else m.ts::float8 / 1000 end)
+               end as sent_at
+        from document as d
+        cross join lateral jsonb_to_recordset(
+            case when jsonb_typeof(d.messages) = 'array'
+                  and not d.messages @? '$[*] ? (@.type() != "object"
+                      || @.text.type() != "string" || @.content.type() != "string")'
+                 then d.messages end)
+            as m (text text, content text, direction text, ts text)
+        cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+    ), total as (
+        select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
+               min(m.sent_at) as first_at, max(m.sent_at) as last_at,
+               sum(octet_length(m.body)) as body_octets,
+               sum(json_import.message_digest(m.direction, m.body, m.sent_at, null)) as digest,
+               bool_and(m.body is not null and m.direction in ('in', 'out')
+                        and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
+                        and m.sent_at < timestamptz '2100-01-01 00:00:00+00') as is_sound
+        from message as m
+        group by m.ordinal
+    ), plain as materialized (
+        select d.*, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
+               coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest
+        from document as d
+        left join total as t using (ordinal)
+        where d.profile_id is not null
+          and coalesce(t.messages, 0) = jsonb_array_length(
+                  case when jsonb_typeof(d.messages) = 'array' then d.messages end)
+          and coalesce(t.is_sound, true)
+          -- n messages of exactly three keys hold 3n + 2n strings and one per ISO time: one more
+          -- and there is an unknown or a repeated key somewhere
+          and json_import.string_count(json_import.decode(d.bytes))
+              = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0) + d.wrapper_strings
+    ), stored_conversation as (
+        insert into core.conversations (
+            bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
+        overriding system value
+        select p_bot_id, conversation_id, profile_id, chat_id, coalesce(first_at, now()),
+               case when v_replica then last_at end, case when v_replica then records else 0 end
+        from plain
+    ), stored_message as (
+        insert into core.messages (bot_id, conversation_id, source_file_id, direction, body, sent_at)
+        select p_bot_id, p.conversation_id, p.file_id, m.direction, m.body, m.sent_at
+        from message as m
+        join plain as p using (ordinal)
+    ), stored_file as (
+        insert into json_import.file (
+            file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
+            body_octets, digest, warnings, run_id)
+        overriding system value
+        select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', sha256(bytes),
+               octet_length(bytes), records, records, body_octets, digest,
+               json_import.bom_warning(bytes), p_run_id
+        from plain
+    )
+    select array_agg(o.ordinal order by o.ordinal) into v_left
+    from generate_subscripts(p_paths, 1) as o (ordinal)
+    where not exists (select from plain as p where p.ordinal = o.ordinal);
+    return coalesce(v_left, '{}');
+end
+$func$;
+
+comment on function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]) is
+    'Loads the conversations that are new and of the common shape, all in one statement; returns the
+ordinals of the others. Any error leaves nothing behind and is the caller''s to look into.';
+
+create function json_import.is_plain_profile(p_doc jsonb, p_chat_id bigint)
+returns boolean
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select coalesce(
+    jsonb_typeof(p_doc) = 'object'
+    and p_doc -> 'chat_id' = to_jsonb(p_chat_id)
+    and coalesce(jsonb_typeof(p_doc -> 'name'), 'null') in ('string', 'null')
+    and coalesce(jsonb_typeof(p_doc -> 'previous_response_id'), 'null') in ('string', 'null')
+    and coalesce(jsonb_typeof(p_doc -> 'summary'), 'null') in ('object', 'null')
+    and not coalesce(p_doc -> 'summary' @? '$.* ? (@.type() != "string")', false)
+    and coalesce(jsonb_typeof(p_doc -> 'profile'), 'null') in ('object', 'null')
+    and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
+    and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
+    and json_import.time_fault(nullif(p_doc -> 'last_activity', 'null')) is null
+    and not p_doc @? '$.**{512} ? (@.type() == "object" || @.type() == "array")',
+    false)
+$func$;
+
+comment on function json_import.is_plain_profile(jsonb, bigint) is
+    'Whether a profile is sound at a glance; what is not may still be, and gets a diagnosis.';
+
+create function json_import.load_profiles(
+    p_run_id    bigint,
+    p_bot_id    bigint,
+    p_paths     text[],
+    p_chat_ids  bigint[],
+    p_docs      bytea[]
+)
+returns integer[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+declare
+    v_left  integer[];
+begin
+    with document as materialized (
+        select u.ordinal, u.path, u.chat_id, u.bytes, d.content,
+               nextval('json_import.file_file_id_seq') as file_id,
+               nextval('core.girls_profiles_profile_id_seq') as profile_id
+        from unnest(p_paths, p_chat_ids, p_docs)
+            with ordinality as u (path, chat_id, bytes, ordinal)
+        cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
+        where not exists (
+            select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
+          and not exists (
+            select from core.girls_profiles as g
+            where g.bot_id = p_bot_id and g.chat_id = u.chat_id)
+    ), plain as materialized (
+        select d.ordinal, d.path, d.bytes, d.file_id, d.profile_id, r.*
+        from document as d
+        cross join lateral json_import.profiles_of(d.content, 'profile', d.chat_id) as r
+        where json_import.is_plain_profile(d.content, d.chat_id)
+          and json_import.string_count(json_import.decode(d.bytes))
+              = json_import.string_count(d.content::text)
+    ), stored_profile as (
+        insert into core.girls_profiles as g (
+            bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count, summary,
+            profile, previous_response_id, extra)
+        overriding system value
+        select p_bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count,
+               summary, profile, previous_response_id, extra
+        from plain
+        returning g.profile_id, json_import.profile_digest(g) as digest
+    ), stored_file as (
+        insert into json_import.file (
+            file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
+            warnings, run_id)
+        overriding system value
+        select file_id, p_bot_id, path, 'profile', chat_id, 'loaded', sha256(bytes),
+               octet_length(bytes), 1, 1,
+               json_import.bom_warning(bytes)
+               || case when has_no_zone then jsonb '{"no_zone": 1}' else '{}' end
+               || case when extra <> '{}' then jsonb_build_object(
+                      'unknown_key', (select count(*) from jsonb_object_keys(extra))) else '{}' end,
+               p_run_id
+        from plain
+    ), stored_source as (
+        insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
+        select p_bot_id, p.profile_id, p.file_id, s.digest
+        from plain as p
+        join stored_profile as s using (profile_id)
+    )
+    select array_agg(o.ordinal order by o.ordinal) into v_left
+    from generate_subscripts(p_paths, 1) as o (ordinal)
+    where not exists (select from plain as p where p.ordinal = o.ordinal);
+    return coalesce(v_left, '{}');
+end
+$func$;
+
+comment on function json_import.load_profiles(bigint, bigint, text[], bigint[], bytea[]) is
+    'The same for profiles of new contacts, one to a file.';
+
+-- Loading: one file, looked at closely -------------------------------------------
+
+create function json_import.ensure_conversation(p_bot_id bigint, p_chat_id bigint, p_file_id bigint)
+returns bigint
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_conversation_id  bigint;
+    v_profile_id       bigint;
+begin
+    if not exists (
+        select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id) then
+        v_profile_id := core.ensure_contact(p_bot_id, p_chat_id, null);
+        -- known as ours and empty, so that the profile may still come and fill it
+        insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
+        select g.bot_id, g.profile_id, p_file_id, json_import.profile_digest(g)
+        from core.girls_profiles as g
+        where g.bot_id = p_bot_id and g.profile_id = v_profile_id
+        on conflict (bot_id, profile_id) do nothing;
+    end if;
+    v_conversation_id := core.ensure_conversation(p_bot_id, p_chat_id, null);
+    -- one writer of history at a time per conversation
+    perform 1
+    from core.conversations
+    where bot_id = p_bot_id and conversation_id = v_conversation_id
+    for no key update;
+    return v_conversation_id;
+end
+$func$;
+
+comment on function json_import.ensure_conversation(bigint, bigint, bigint) is
+    'conversation_id of a chat, locked; a chat without profile gets a placeholder.';
+
+create function json_import.same_head(p_file json_import.file, p_doc jsonb)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_file.row_count > 0
+   and p_file.row_count = p_file.records
+   and count(*) = p_file.records
+   and sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata)) = p_file.digest
+from json_import.messages_of(p_doc) as m
+where m.ordinal <= p_file.records
+$func$;
+
+comment on function json_import.same_head(json_import.file, jsonb) is
+    'Whether a changed file begins with exactly the messages that it brought before: an append.';
+
+create function json_import.take_over(
+    p_bot_id           bigint,
+    p_chat_id          bigint,
+    p_conversation_id  bigint,
+    p_doc              jsonb,
+    p_known            bigint
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    with incoming as (
+        select direction, body, sent_at,
+               row_number() over (partition by direction, body, sent_at) as nth
+        from json_import.messages_of(p_doc)
+        where ordinal > p_known
+    ), held as (
+        select m.message_id, m.direction, m.body, m.sent_at,
+               row_number() over (partition by m.direction, m.body, m.sent_at) as nth
+        from core.messages as m
+        join json_import.file as f on f.file_id = m.source_file_id and f.kind = 'backup'
+        where m.bot_id = p_bot_id and m.conversation_id = p_conversation_id
+    )
+    delete from core.messages as m
+    using held as h
+    join incoming as i using (direction, body, sent_at, nth)
+    where m.bot_id = p_bot_id and m.conversation_id = p_conversation_id
+      and m.message_id = h.message_id;
+    if found then
+        perform json_import.recount(f.file_id, p_bot_id, p_conversation_id)
+        from json_import.file as f
+        where f.bot_id = p_bot_id and f.chat_id = p_chat_id and f.kind = 'backup';
+    end if;
+end
+$func$;
+
+comment on function json_import.take_over(bigint, bigint, bigint, jsonb, bigint) is
+    'Removes what backups had added of the messages that now come from the conversation itself.';
+
+create function json_import.store_conversation(
+    p_old      json_import.file,
+    p_file_id  bigint,
+    p_bot_id   bigint,
+    p_chat_id  bigint,
+    p_doc      jsonb
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_conversation_id  bigint := json_import.ensure_conversation(p_bot_id, p_chat_id, p_file_id);
+    v_known            bigint := 0;  -- messages at the head that are in already
+begin
+    if json_import.same_head(p_old, p_doc) then
+        v_known := p_old.records;
+    else
+        delete from core.messages
+        where bot_id = p_bot_id and conversation_id = v_conversation_id
+          and source_file_id = p_file_id;
+        if found then
+            update json_import.file set must_reread = true
+            where bot_id = p_bot_id and chat_id = p_chat_id and kind = 'backup';
+        end if;
+    end if;
+    perform json_import.take_over(p_bot_id, p_chat_id, v_conversation_id, p_doc, v_known);
+
+    insert into core.messages (
+        bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
+    select p_bot_id, v_conversation_id, p_file_id, direction, body, sent_at, metadata
+    from json_import.messages_of(p_doc)
+    where ordinal > v_known
+    order by ordinal;
+
+    if jsonb_typeof(p_doc) = 'object' then
+        update core.conversations
+        set metadata = metadata || (p_doc - '{chat_id,messages}'::text[])
+        where bot_id = p_bot_id and conversation_id = v_conversation_id
+          and metadata is distinct from metadata || (p_doc - '{chat_id,messages}'::text[]);
+    end if;
+end
+$func$;
+
+comment on function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb) is
+    'Stores a conversation''s messages: the tail if the file only grew, else all anew in place of those
+that came from it before. Messages of bots are not touched.';
+
+create function json_import.recount(p_file_id bigint, p_bot_id bigint, p_conversation_id bigint)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+update json_import.file as f
+set row_count = t.row_count, body_octets = t.body_octets, digest = t.digest
+from (
+    select count(*) as row_count, coalesce(sum(octet_length(m.body)), 0) as body_octets,
+           coalesce(sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata)), 0)
+               as digest
+    from core.messages as m
+    where m.bot_id = p_bot_id and m.conversation_id = p_conversation_id
+      and m.source_file_id = p_file_id
+) as t
+where f.file_id = p_file_id
+$func$;
+
+comment on function json_import.recount(bigint, bigint, bigint) is
+    'Brings a file''s counts and digest in the ledger in line with its rows in core.messages.';
+
+create function json_import.store_backup(
+    p_file_id  bigint,
+    p_bot_id   bigint,
+    p_chat_id  bigint,
+    p_doc      jsonb
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_conversation_id  bigint := json_import.ensure_conversation(p_bot_id, p_chat_id, p_file_id);
+begin
+    delete from core.messages
+    where bot_id = p_bot_id and conversation_id = v_conversation_id and source_file_id = p_file_id;
+
+    with held as (
+        select direction, body, sent_at, count(*) as times
+        from core.messages
+        where bot_id = p_bot_id and conversation_id = v_conversation_id
+        group by direction, body, sent_at
+    ), incoming as (
+        select m.*, row_number() over (
+            partition by m.direction, m.body, m.sent_at order by m.ordinal) as nth
+        from json_import.messages_of(p_doc) as m
+    )
+    insert into core.messages (
+        bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
+    select p_bot_id, v_conversation_id, p_file_id, i.direction, i.body, i.sent_at, i.metadata
+    from incoming as i
+    left join held as h using (direction, body, sent_at)
+    where i.nth > coalesce(h.times, 0)
+    order by i.ordinal;
+end
+$func$;
+
+comment on function json_import.store_backup(bigint, bigint, bigint, jsonb) is
+    'Adds those messages of a backup that the conversation doesn''t hold as often.';
+
+create function json_import.store_profiles(
+    p_file_id  bigint,
+    p_bot_id   bigint,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_doc      jsonb
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    -- Contacts that are here already. A row as the import left it is replaced; one that a bot made
+    -- or changed keeps what it says, and only its blanks are filled.
+    with incoming as (
+        select r.*, g.profile_id,
+               s.digest is distinct from json_import.profile_digest(g) as is_live
+        from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
+        cross join lateral (
+            select *
+            from core.girls_profiles as c
+            where c.bot_id = p_bot_id and c.chat_id = r.chat_id
+            order by c.telegram_id = r.telegram_id desc, c.profile_id
+            limit 1
+        ) as g
+        left join json_import.profile_source as s
+            on s.bot_id = p_bot_id and s.profile_id = g.profile_id
+        left join json_import.file as f on f.file_id = s.file_id
+        -- a contact's own file is newer than the file of all contacts
+        where not (p_kind = 'profiles' and coalesce(f.kind = 'profile', false))
+    ), updated as (
+        update core.girls_profiles as g
+        set telegram_id   = case when i.is_live then g.telegram_id else i.telegram_id end,
+            name          = case when i.is_live then coalesce(g.name, i.name) else i.name end,
+            last_activity = case when i.is_live then greatest(g.last_activity, i.last_activity)
+                                 else i.last_activity end,
+            message_count = case when i.is_live then greatest(g.message_count, i.message_count)
+                                 else i.message_count end,
+            summary       = case when i.is_live then i.summary || g.summary else i.summary end,
+            profile       = case when i.is_live then i.profile || g.profile else i.profile end,
+            previous_response_id =
+                case when i.is_live then coalesce(g.previous_response_id, i.previous_response_id)
+                     else i.previous_response_id end,
+            extra         = case when i.is_live then i.extra || g.extra else i.extra end
+        from incoming as i
+        where g.bot_id = p_bot_id and g.profile_id = i.profile_id
+        returning g.profile_id,
+                  case when i.is_live then 0 else json_import.profile_digest(g) end as digest
+    )
+    insert into json_import.profile_source as s (bot_id, profile_id, file_id, digest)
+    select p_bot_id, profile_id, p_file_id, digest
+    from updated
+    on conflict (bot_id, profile_id) do update
+        set file_id = excluded.file_id, digest = excluded.digest;
+
+    with inserted as (
+        insert into core.girls_profiles as g (
+            bot_id, telegram_id, chat_id, name, last_activity, message_count, summary, profile,
+            previous_response_id, extra)
+        select p_bot_id, r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
+               r.summary, r.profile, r.previous_response_id, r.extra
+        from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
+        where not exists (
+            select
+            from core.girls_profiles as c
+            where c.bot_id = p_bot_id and c.chat_id = r.chat_id)
+        returning g.profile_id, json_import.profile_digest(g) as digest
+    )
+    insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
+    select p_bot_id, profile_id, p_file_id, digest
+    from inserted;
+end
+$func$;
+
+comment on function json_import.store_profiles(bigint, bigint, text, bigint, jsonb) is
+    'Stores the contacts of a profile, or of a file of profiles. 23505: another contact of the bot has
+the telegram_id.';
+
+create function json_import.warnings_of(p_doc jsonb, p_kind text, p_chat_id bigint, p_bot_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select coalesce(jsonb_object_agg(w.warning, w.times) filter (where w.times > 0), '{}')
+from (
+    select 'no_zone', count(*)
+    from json_import.messages_of(p_doc) as m
+    where p_kind in ('conversation', 'backup') and m.has_no_zone
+    having p_kind in ('conversation', 'backup')
+    union all
+    select 'no_zone', count(*)
+    from json_import.profiles_of(p_doc, p_kind, p_chat_id) as p
+    where p.has_no_zone
+    having p_kind in ('profile', 'profiles')
+    union all
+    select 'unknown_key',
+           (select count(*)
+            from json_import.messages_of(p_doc) as m
+            cross join lateral jsonb_object_keys(m.metadata))
+           + (select count(*)
+              from jsonb_object_keys(case when jsonb_typeof(p_doc) = 'object' then p_doc end) as k
+              where k not in ('chat_id', 'messages', 'date', 'name'))
+    where p_kind in ('conversation', 'backup')
+    union all
+    select 'unknown_key', count(*)
+    from json_import.profiles_of(p_doc, p_kind, p_chat_id) as p
+    cross join lateral jsonb_object_keys(p.extra)
+    having p_kind in ('profile', 'profiles')
+    union all
+    select 'no_profile', 1
+    where p_kind in ('conversation', 'backup')
+      and not exists (
+        select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id)
+) as w (warning, times)
+$func$;
+
+comment on function json_import.warnings_of(jsonb, text, bigint, bigint) is
+    'Counts of what was accepted but is odd: no_zone, unknown_key, no_profile; to be asked before the
+file''s rows are stored.';
+
+create function json_import.record_count(p_doc jsonb, p_kind text)
+returns integer
+language sql
+stable
+parallel safe
+return case
+    when p_kind = 'profile' then 1
+    when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'object' then
+        (select count(*) from jsonb_object_keys(p_doc))
+    when p_kind = 'profiles' then jsonb_array_length(p_doc)
+    else (select count(*) from json_import.message_elements(p_doc))
+end;
+
+comment on function json_import.record_count(jsonb, text) is 'Messages or profiles in a document.';
+
+create function json_import.recount_profiles(p_bot_id bigint)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+update json_import.file as f
+set row_count = t.row_count
+from (
+    select k.file_id, count(s.file_id) as row_count
+    from json_import.file as k
+    left join json_import.profile_source as s on s.file_id = k.file_id
+    where k.bot_id = p_bot_id and k.kind in ('profile', 'profiles')
+    group by k.file_id
+) as t
+where f.file_id = t.file_id and f.row_count <> t.row_count
+$func$;
+
+comment on function json_import.recount_profiles(bigint) is
+    'Brings the ledger''s counts of contacts in line: a file of its own takes a contact over.';
+
+create function json_import.store(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_path     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_bytes    bytea,
+    p_old      json_import.file
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_doc      jsonb := json_import.parse(p_bytes);
+    v_file_id  bigint;
+begin
+    insert into json_import.file as f (
+        bot_id, path, kind, chat_id, status, sha256, octets, records, warnings, wrapper, run_id)
+    values (
+        p_bot_id, p_path, p_kind, p_chat_id, 'loaded', sha256(p_bytes), octet_length(p_bytes),
+        json_import.record_count(v_doc, p_kind),
+        json_import.warnings_of(v_doc, p_kind, p_chat_id, p_bot_id) || json_import.bom_warning(p_bytes),
+        case when p_kind in ('conversation', 'backup') and jsonb_typeof(v_doc) = 'object'
+             then nullif(v_doc - '{chat_id,messages}'::text[], '{}') end,
+        p_run_id)
+    on conflict (bot_id, path) do update
+        set status = 'loaded', sha256 = excluded.sha256, octets = excluded.octets,
+            records = excluded.records, defects = 0, warnings = excluded.warnings,
+            wrapper = excluded.wrapper, must_reread = false, run_id = excluded.run_id,
+            imported_at = excluded.imported_at
+    returning f.file_id into v_file_id;
+
+    if p_kind = 'conversation' then
+        perform json_import.store_conversation(p_old, v_file_id, p_bot_id, p_chat_id, v_doc);
+    elsif p_kind = 'backup' then
+        perform json_import.store_backup(v_file_id, p_bot_id, p_chat_id, v_doc);
+    else
+        perform json_import.store_profiles(v_file_id, p_bot_id, p_kind, p_chat_id, v_doc);
+    end if;
+
+    if p_kind in ('conversation', 'backup') then
+        perform json_import.recount(v_file_id, p_bot_id, c.conversation_id)
+        from core.conversations as c
+        where c.bot_id = p_bot_id and c.chat_id = p_chat_id;
+    else
+        perform json_import.recount_profiles(p_bot_id);
+    end if;
+    delete from json_import.reject where file_id = v_file_id;
+    delete from json_import.kept_bytes where file_id = v_file_id;
+end
+$func$;
+
+comment on function json_import.store(bigint, bigint, text, text, bigint, bytea, json_import.file) is
+    'Stores a sound file: its ledger row (p_old is the one before, or null) and its rows.';
+
+create function json_import.quarantine(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_path     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_bytes    bytea,
+    p_defects  json_import.defect[]
+)
+returns bigint
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_file_id  bigint;
+begin
+    insert into json_import.file as f (
+        bot_id, path, kind, chat_id, status, sha256, octets, defects, run_id)
+    values (
+        p_bot_id, p_path, p_kind, p_chat_id, 'quarantined', sha256(p_bytes),
+        coalesce(octet_length(p_bytes), 0), cardinality(p_defects), p_run_id)
+    on conflict (bot_id, path) do update
+        set status = 'quarantined', sha256 = excluded.sha256, octets = excluded.octets,
+            defects = excluded.defects, reason = null, run_id = excluded.run_id,
+            imported_at = excluded.imported_at
+    returning f.file_id into v_file_id;
+
+    delete from json_import.reject where file_id = v_file_id;
+    insert into json_import.reject (file_id, ordinal, pointer, code, message, excerpt)
+    select v_file_id, d.ordinal, d.pointer, d.code, d.message, d.excerpt
+    from unnest(p_defects) with ordinality as d (pointer, code, message, excerpt, ordinal)
+    where d.ordinal <= 1000;
+
+    delete from json_import.kept_bytes where file_id = v_file_id;
+    insert into json_import.kept_bytes (file_id, part, bytes)
+    select v_file_id, 0, p_bytes
+    where p_bytes is not null;
+    return v_file_id;
+end
+$func$;
+
+comment on function json_import.quarantine(
+    bigint, bigint, text, text, bigint, bytea, json_import.defect[]) is
+    'Keeps a file that can''t be loaded, whole (p_bytes null: it could not even be read), with its
+defects; returns its file_id. What an earlier, good version of it brought stays.';
+
+create function json_import.load_file(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_path     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_bytes    bytea,
+    p_strict   boolean
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_old      json_import.file;
+    v_defects  json_import.defect[];
+    v_message  text;
+    v_detail   text;
+begin
+    select * into v_old from json_import.file where bot_id = p_bot_id and path = p_path for update;
+    begin
+        v_defects := array(
+            select d from json_import.defects(p_bytes, p_kind, p_chat_id, p_strict) as d);
+        if v_defects = '{}' and p_strict and p_kind in ('conversation', 'backup')
+           and not exists (
+               select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id) then
+            v_defects := array[row(
+                '', 'MB425', format('chat %s has no profile', p_chat_id), null)::json_import.defect];
+        end if;
+        if v_defects = '{}' then
+            perform json_import.store(
+                p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_old);
+            return;
+        end if;
+    exception
+        -- what the file's content can cause; the server's own trouble is not blamed on the file
+        when integrity_constraint_violation or data_exception or program_limit_exceeded then
+            get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+            v_defects := array[row('', 'MB422', concat_ws('; ', v_message, nullif(v_detail, '')), null)::json_import.defect];
+    end;
+    perform json_import.quarantine(
+        p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_defects);
+end
+$func$;
+
+comment on function json_import.load_file(bigint, bigint, text, text, bigint, bytea, boolean) is
+    'Loads one file or puts it into quarantine; there is no third way.';
+
+create function json_import.load(
+    p_run_id    bigint,
+    p_bot_id    bigint,
+    p_kind      text,
+    p_paths     text[],
+    p_chat_ids  bigint[],
+    p_docs      bytea[],
+    p_strict    boolean default false
+)
+returns table (loaded integer, quarantined integer, row_count bigint)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_left     integer[] := array(select generate_subscripts(p_paths, 1));
+    v_ordinal  integer;
+begin
+    begin
+        if p_kind = 'conversation' then
+            v_left := json_import.load_conversations(
+                p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
+        elsif p_kind = 'profile' and not p_strict then
+            v_left := json_import.load_profiles(p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
+        end if;
+    exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
+        null;  -- nothing of the batch is in: each file is looked at by itself
+    end;
+    foreach v_ordinal in array v_left loop
+        perform json_import.load_file(
+            p_run_id, p_bot_id, p_paths[v_ordinal], p_kind, p_chat_ids[v_ordinal],
+            p_docs[v_ordinal], p_strict);
+    end loop;
+    return query
+        select count(*) filter (where f.status = 'loaded')::integer,
+               count(*) filter (where f.status = 'quarantined')::integer,
+               coalesce(sum(f.row_count) filter (where f.status = 'loaded'), 0)::bigint
+        from json_import.file as f
+        where f.bot_id = p_bot_id and f.path = any (p_paths);
+end
+$func$;
+
+comment on function json_import.load(bigint, bigint, text, text[], bigint[], bytea[], boolean) is
+    'Loads a batch of files of one kind and one bot, in the caller''s transaction: how many were loaded
+and how many put into quarantine, and the rows of those loaded.';
+
+-- Runs ------------------------------------------------------------------------
+
+create function json_import.start_run(p_source text, p_options jsonb default '{}')
+returns bigint
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+insert into json_import.run (source, options) values (p_source, p_options) returning run_id
+$func$;
+
+comment on function json_import.start_run(text, jsonb) is 'Opens a run; returns run_id.';
+
+create function json_import.finish_run(p_run_id bigint)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id
+$func$;
+
+comment on function json_import.finish_run(bigint) is 'Closes a run.';
+
+create function json_import.ensure_bot(p_name text, p_create boolean default true)
+returns table (bot_id bigint, is_new boolean)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    return query select n.bot_id, false from core.bot_names as n where n.name = p_name;
+    if found then
+        return;
+    end if;
+    if not p_create then
+        raise exception using
+            errcode = 'MB430',
+            message = format('there is no bot named %L', p_name),
+            hint    = 'Leave --no-create out to have it made, or correct the folder''s name.';
+    end if;
+    return query insert into core.bots as b (name) values (p_name) returning b.bot_id, true;
+end
+$func$;
+
+comment on function json_import.ensure_bot(text, boolean) is
+    'The bot of this name, made if it may be: (bot_id, is_new). MB430: there is none.';
+
+create function json_import.wanted(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_paths    text[],
+    p_sha256s  bytea[]
+)
+returns bigint[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_wanted  bigint[];
+begin
+    select coalesce(array_agg(u.ordinal order by u.ordinal), '{}') into v_wanted
+    from unnest(p_paths, p_sha256s) with ordinality as u (path, sha256, ordinal)
+    where not exists (
+        select
+        from json_import.file as f
+        where f.bot_id = p_bot_id and f.path = u.path and f.sha256 = u.sha256
+          and not f.must_reread);
+    update json_import.run
+    set unchanged = unchanged + cardinality(p_paths) - cardinality(v_wanted)
+    where run_id = p_run_id and cardinality(v_wanted) < cardinality(p_paths);
+    return v_wanted;
+end
+$func$;
+
+comment on function json_import.wanted(bigint, bigint, text[], bytea[]) is
+    'Which files (ordinals, from 1) the ledger doesn''t know with these bytes; the others are counted
+as unchanged.';
+
+create function json_import.note_entry(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_path     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_octets   bigint,
+    p_reason   text,
+    p_code     text
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if p_code is not null then
+        perform json_import.quarantine(
+            p_run_id, p_bot_id, p_path, p_kind, p_chat_id, null,
+            array[row('', p_code, p_reason, null)::json_import.defect]);
+        return;
+    end if;
+    insert into json_import.file (bot_id, path, kind, status, octets, reason, run_id)
+    values (p_bot_id, p_path, 'other', 'ignored', p_octets, p_reason, p_run_id)
+    on conflict (bot_id, path) do update
+        set run_id = excluded.run_id, octets = excluded.octets, imported_at = excluded.imported_at;
+end
+$func$;
+
+comment on function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text) is
+    'Notes an entry that is not read: ignored for a reason or, with a code, put into quarantine
+without bytes (unreadable, too large).';
+
+create function json_import.retry(
+    p_run_id  bigint,
+    p_bot_id  bigint default null,
+    p_path    text default null,
+    p_code    text default null
+)
+returns table (bot_id bigint, path text, status text, defects integer)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_file  record;
+begin
+    for v_file in
+        select f.*, k.bytes
+        from json_import.file as f
+        join json_import.kept_bytes as k on k.file_id = f.file_id and k.part = 0
+        where f.status = 'quarantined'
+          and (p_bot_id is null or f.bot_id = p_bot_id)
+          and (p_path is null or f.path = p_path)
+          and (p_code is null or exists (
+              select from json_import.reject as r where r.file_id = f.file_id and r.code = p_code))
+        order by f.bot_id, array_position('{profiles,profile,conversation,backup}', f.kind), f.path
+    loop
+        perform json_import.load_file(
+            p_run_id, v_file.bot_id, v_file.path, v_file.kind, v_file.chat_id, v_file.bytes, false);
+        return query
+            select f.bot_id, f.path, f.status, f.defects
+            from json_import.file as f
+            where f.file_id = v_file.file_id;
+    end loop;
+end
+$func$;
+
+comment on function json_import.retry(bigint, bigint, text, text) is
+    'Tries the quarantined files again from the bytes kept, after a code, a limit or a profile has
+changed: (bot_id, path, status, defects) of each.';
+
+create view json_import.rejects as
+select b.name as bot, f.path, r.pointer, r.code, c.name, r.message, c.remedy as hint, r.excerpt,
+       f.bot_id, f.run_id, r.ordinal
+from json_import.reject as r
+join json_import.file as f using (file_id)
+join core.bots as b on b.bot_id = f.bot_id
+join core.error_code as c on c.code = r.code;
+
+comment on view json_import.rejects is 'Every defect in quarantine with its file and the next step.';
+comment on column json_import.rejects.hint is 'The next step.';
+
+create function json_import.report(p_bot_id bigint default null)
+returns table (bot text, bot_id bigint, loaded bigint, quarantined bigint, ignored bigint,
+               contacts bigint, messages bigint, octets numeric, warnings jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select b.name, b.bot_id,
+       count(*) filter (where f.status = 'loaded'),
+       count(*) filter (where f.status = 'quarantined'),
+       count(*) filter (where f.status = 'ignored'),
+       coalesce(sum(f.row_count) filter (where f.kind in ('profile', 'profiles')), 0),
+       coalesce(sum(f.row_count) filter (where f.kind in ('conversation', 'backup')), 0),
+       coalesce(sum(f.octets), 0),
+       (select coalesce(jsonb_object_agg(w.key, w.times), '{}')
+        from (select e.key, sum(e.value::numeric) as times
+              from json_import.file as k
+              cross join lateral jsonb_each_text(k.warnings) as e
+              where k.bot_id = b.bot_id
+              group by e.key) as w)
+from core.bots as b
+join json_import.file as f on f.bot_id = b.bot_id
+where p_bot_id is null or b.bot_id = p_bot_id
+group by b.name, b.bot_id
+order by b.name
+$func$;
+
+comment on function json_import.report(bigint) is
+    'Per bot: files by outcome, rows that came from them, bytes read, warnings by kind.';
+
+-- Grants ----------------------------------------------------------------------
+
+revoke execute on all functions in schema json_import from public;
+
+-- A contact's row is locked and a conversation is stored with its messages, in one statement: that
+-- proves the foreign keys once per file, and the trigger that would prove them per row can rest.
+-- The right to say so is a superuser's, or granted (grant set on parameter).
+do $replica$
+begin
+    if (select rolsuper from pg_roles where rolname = current_user)
+       or has_parameter_privilege(current_user, 'session_replication_role', 'set') then
+        alter function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[])
+            set session_replication_role = 'replica';
+    else
+        raise notice 'without the right to set session_replication_role an import checks each '
+                     'message''s foreign key by itself: slower, equally safe';
+    end if;
+end
+$replica$;

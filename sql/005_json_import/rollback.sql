@@ -1,0 +1,96 @@
+-- 005_json_import: undo. What was imported stays in schema core.
+-- depends: nothing depends on it
+-- locks:   ACCESS EXCLUSIVE on everything in json_import
+-- undo:    apply.sql; the ledger and the quarantine are gone
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+do $guard$
+begin
+    if not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false)
+       and exists (select from json_import.file) then
+        raise exception using
+            errcode = 'MB001',
+            message = 'schema json_import holds the ledger of an import, or quarantined files, '
+                      'that this rollback would throw away',
+            hint    = 'Take a backup, then repeat with --discard-data '
+                      '(in psql: set app.discard_data = on).';
+    end if;
+end
+$guard$;
+
+drop view json_import.rejects;
+
+drop function json_import.report(bigint);
+drop function json_import.retry(bigint, bigint, text, text);
+drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text);
+drop function json_import.wanted(bigint, bigint, text[], bytea[]);
+drop function json_import.ensure_bot(text, boolean);
+drop function json_import.finish_run(bigint);
+drop function json_import.start_run(text, jsonb);
+drop function json_import.load(bigint, bigint, text, text[], bigint[], bytea[], boolean);
+drop function json_import.load_file(bigint, bigint, text, text, bigint, bytea, boolean);
+drop function json_import.quarantine(bigint, bigint, text, text, bigint, bytea, json_import.defect[]);
+drop function json_import.store(bigint, bigint, text, text, bigint, bytea, json_import.file);
+drop function json_import.recount_profiles(bigint);
+drop function json_import.record_count(jsonb, text);
+drop function json_import.warnings_of(jsonb, text, bigint, bigint);
+drop function json_import.store_profiles(bigint, bigint, text, bigint, jsonb);
+drop function json_import.store_backup(bigint, bigint, bigint, jsonb);
+drop function json_import.recount(bigint, bigint, bigint);
+drop function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb);
+drop function json_import.take_over(bigint, bigint, bigint, jsonb, bigint);
+drop function json_import.same_head(json_import.file, jsonb);
+drop function json_import.ensure_conversation(bigint, bigint, bigint);
+drop function json_import.load_profiles(bigint, bigint, text[], bigint[], bytea[]);
+drop function json_import.is_plain_profile(jsonb, bigint);
+drop function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]);
+drop function json_import.bom_warning(bytea);
+drop function json_import.profile_digest(core.girls_profiles);
+drop function json_import.profiles_of(jsonb, text, bigint);
+drop function json_import.messages_of(jsonb);
+drop function json_import.message_digest(text, text, timestamptz, jsonb);
+drop function json_import.defects(bytea, text, bigint, boolean);
+drop function json_import.content_defects(text, text, bigint, boolean);
+drop function json_import.message_defects(jsonb, boolean);
+drop function json_import.wrapper_defects(jsonb, bigint, boolean);
+drop function json_import.message_elements(jsonb);
+drop function json_import.messages_path(jsonb);
+drop function json_import.duplicate_contacts(jsonb);
+drop function json_import.profile_defects(jsonb, text, bigint, boolean);
+drop function json_import.is_profile_key(text);
+drop function json_import.profile_entries(jsonb, text, bigint);
+drop function json_import.chat_defects(jsonb, text, bigint, boolean);
+drop function json_import.field_defects(jsonb, text, text);
+drop function json_import.duplicate_keys(json);
+drop function json_import.value_defects(json, text);
+drop function json_import.children(json, text);
+drop function json_import.untame(text);
+drop function json_import.tame(text);
+drop function json_import.syntax_defects(text);
+drop function json_import.is_cut_token(text, text);
+drop function json_import.byte_defects(bytea);
+drop function json_import.excerpt(bytea, integer);
+drop function json_import.valid_octets(bytea);
+drop function json_import.parse(bytea);
+drop function json_import.decode(bytea);
+drop function json_import.string_count(text);
+drop function json_import.to_step(text);
+drop function json_import.to_time(jsonb);
+drop function json_import.time_fault(jsonb);
+drop function json_import.classify(text[]);
+drop function json_import.is_date(text);
+drop function json_import.to_chat_id(text);
+
+drop type json_import.defect;
+
+drop table json_import.profile_source;
+drop table json_import.kept_bytes;
+drop table json_import.reject;
+drop table json_import.file;
+drop table json_import.run;
+
+delete from core.error_code where code between 'MB400' and 'MB499';
+
+drop schema json_import;
