@@ -10,17 +10,20 @@ help: ## this list
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing into .venv" >&2
-	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . && touch $@
+	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -qq --disable-pip-version-check --editable . && touch $@
 
 .venv/ready-dev: .venv/ready
 	@echo "installing the development tools into .venv" >&2
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' && touch $@
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[dev]' && touch $@
 
 migrate: .venv/ready ## apply what is pending and verify (starts the embedded server if none is configured)
 	@$(RUN) migrate && $(RUN) verify --quiet
 
-demo: .venv/ready ## see it work: migrate, verify, show
-	@$(RUN) migrate && $(RUN) status && $(RUN) verify
+demo: .venv/ready ## see it work: migrate, import the examples, compare them with the tables, report
+	@$(RUN) migrate && $(RUN) import examples/legacy && $(RUN) verify --source examples/legacy && $(RUN) report
+
+import: .venv/ready ## load JSON files: make import DATA=folder-of-bots
+	@$(RUN) import "$(DATA)"
 
 status: .venv/ready ## where each migration stands
 	@$(RUN) status
@@ -59,5 +62,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo status setup psql yoyo env test test-all torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

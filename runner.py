@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Migrates and verifies the fleet's database: the table of commands, and `main`."""
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before main ends us without a traceback
+
 import argparse
 import sys
 import time
@@ -60,7 +65,9 @@ COMMANDS = (
     Command("status", "show where each migration stands (exit 3 pending, 4 drift)",
             commands.status),
     Command("verify", "run every check of the applied migrations (exit 4 if one fails)",
-            commands.verify),
+            import_commands.verify, arguments=(
+                BOT, arg("--source", type=Path, metavar="DIR", help="instead, compare the JSON "
+                         "files in DIR with the tables, by another road than the import's"))),
     Command("graph", "show what depends on what", commands.graph,
             arguments=(arg("--mermaid", action="store_true", help="as a Mermaid flowchart"),
                        arg("--rollback", metavar="ID",
@@ -142,6 +149,8 @@ def main(argv: list[str] | None = None) -> int:
     ctx = commands.Context(args, PROJECT, screen, journal, correlation_id)
     started, trace = time.monotonic(), ""
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         journal.write("start")
         code, fault = args.run(ctx), None
     except FleetError as error:

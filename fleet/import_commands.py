@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import psycopg
 
 from fleet import importer, registry
 from fleet.commands import Context
-from fleet.errors import DONE, QUARANTINED, USAGE, FleetError
+from fleet.commands import verify as check
+from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError
 
 IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
 
@@ -83,6 +85,44 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
         work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance)
         work.load(entries, 1 if ctx.args.dry_run else ctx.args.jobs)
     return work.counts
+
+
+def verify(ctx: Context) -> int:
+    """Runs every verify.sql or, with --source, compares the files themselves with the tables."""
+    if ctx.args.source is None:
+        return check(ctx)
+    columns = ("bot", "path", "verdict", "records", "octets", "digest", "difference")
+    totals, differences = {}, []
+    with ctx.connect() as conn:
+        for name, folder in importer.bot_folders(ctx.args.source, ctx.bot()).items():
+            bot_id = conn.execute("select core.find_bot(%s)", [name]).fetchone()[0]
+            totals[name] = Counter()
+            for row in _reconcile(conn, folder, bot_id):
+                totals[name].update({row[1]: 1, "records": row[2], "octets": row[3],
+                                     "digest": row[4]})
+                if row[1] == "different":
+                    differences.append((name, *row))
+    ctx.screen.rows(columns, differences or [
+        (name, f"{t['equal']} files", "equal", t["records"], t["octets"], t["digest"],
+         f"{t['quarantined']} more in quarantine" if t["quarantined"] else "")
+        for name, t in totals.items()])
+    ctx.screen.say(f"{len(differences) or 'no'} files differ from the tables")
+    return DRIFT if differences else DONE
+
+
+def _reconcile(conn: psycopg.Connection, folder: bytes, bot_id: int) -> Iterator[tuple]:
+    """(path, verdict, records, octets, digest, difference) of each file that is one of ours."""
+    entries = [entry for entry in importer.walk(folder, bot_id) if entry.name.endswith(b".json")]
+    kinds = conn.execute("select kind, chat_id, reason from json_import.classify(%s)"
+                         " order by ordinal", [[e.path for e in entries]]).fetchall()
+    ours = [entry for entry, kind in zip(entries, kinds, strict=True) if kind[2] is None]
+    for batch in importer.batches(ours):
+        contents = [(entry.path, content) for entry in batch
+                    if (content := importer.read_or_none(entry)) is not None]
+        yield from conn.execute(
+            "select path, verdict, records, octets, digest, difference"
+            " from json_import.reconcile(%s, %s, %b)",
+            [bot_id, [path for path, _ in contents], [content for _, content in contents]])
 
 
 def retry(ctx: Context) -> int:

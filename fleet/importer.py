@@ -103,6 +103,14 @@ def read(entry: Entry, limit: int) -> bytes:
         return file.read()
 
 
+def read_or_none(entry: Entry) -> bytes | None:
+    """The same without a limit, or None where there is nothing to read."""
+    try:
+        return read(entry, entry.octets)
+    except (OSError, FleetError):
+        return None
+
+
 class Importer:
     """One import: shares batches out to `jobs` connections, and counts what became of each entry.
 

@@ -22,6 +22,11 @@ $guard$;
 
 drop view json_import.rejects;
 
+drop function json_import.reconcile(bigint, text[], bytea[]);
+drop function json_import.reconcile_contacts(json_import.file, bytea);
+drop function json_import.reconcile_messages(json_import.file, bytea);
+drop function json_import.reread_messages(bytea);
+drop function json_import.reread_micros(text, text);
 drop function json_import.report(bigint);
 drop function json_import.retry(bigint, bigint, text, text);
 drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text);
