@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import commands, import_commands
+from fleet import commands, import_commands, report
 from fleet.errors import DONE, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
@@ -98,8 +98,9 @@ COMMANDS = (
     Command("export-rejects", "write the quarantined files back, byte for byte",
             import_commands.export_rejects, changes=True,
             arguments=(BOT, arg("folder", type=Path, metavar="DIR"))),
-    Command("report", "show per bot what the import brought", commands.read, arguments=(BOT,),
-            sql="select * from json_import.report(core.find_bot(%(bot)s))"),
+    Command("report", "show what the import brought, and whether it is all there (exit 4: no)",
+            report.report, arguments=(BOT, arg("--html", type=Path, metavar="FILE",
+                                               help="write it as a self-contained page as well"))),
     Command("setup", "choose the server, test it, write .env", commands.set_up, changes=True,
             arguments=(
                 arg("--show", action="store_true", help="each value and where it came from"),

@@ -69,6 +69,10 @@ class Screen:
         else:
             self.out.print(Text(text), soft_wrap=True)
 
+    def heading(self, title: str) -> None:
+        """The title of what follows."""
+        self.out.print(Text(f"\n{title}", "bold"))
+
     def document(self, value: Any) -> None:
         """A result as JSON."""
         self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))

@@ -2078,6 +2078,63 @@ $func$;
 comment on function json_import.report(bigint) is
     'Per bot: files by outcome, rows that came from them, bytes read, warnings by kind.';
 
+create function json_import.rejects_by_code(p_bot_id bigint default null)
+returns table (code text, name text, files bigint, defects bigint, remedy text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select r.code, r.name, count(distinct (r.bot_id, r.path)), count(*), min(r.hint)
+from json_import.rejects as r
+where p_bot_id is null or r.bot_id = p_bot_id
+group by r.code, r.name
+order by r.code
+$func$;
+
+comment on function json_import.rejects_by_code(bigint) is
+    'What is in quarantine, by code: files, defects, and the next step.';
+
+create function json_import.messages_by_month(p_bot_id bigint default null)
+returns table (month text, messages_in bigint, messages_out bigint)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select to_char(date_trunc('month', m.sent_at, 'UTC') at time zone 'UTC', 'YYYY-MM'),
+       count(*) filter (where m.direction = 'in'), count(*) filter (where m.direction = 'out')
+from core.messages as m
+where m.source_file_id is not null and (p_bot_id is null or m.bot_id = p_bot_id)
+group by date_trunc('month', m.sent_at, 'UTC')
+order by date_trunc('month', m.sent_at, 'UTC')
+$func$;
+
+comment on function json_import.messages_by_month(bigint) is
+    'Imported messages by month (UTC): (YYYY-MM, messages_in, messages_out).';
+
+create function json_import.recent_runs(p_limit integer default 10)
+returns table (run_id bigint, source text, started_at timestamptz, seconds numeric, files bigint,
+               octets numeric, octets_per_second numeric, unchanged bigint)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select r.run_id, r.source, r.started_at, round(s.seconds, 1), f.files, f.octets,
+       round(f.octets / nullif(s.seconds, 0)), r.unchanged
+from json_import.run as r
+cross join lateral (select extract(epoch from r.finished_at - r.started_at)) as s (seconds)
+cross join lateral (
+    select count(*), coalesce(sum(k.octets), 0)
+    from json_import.file as k
+    where k.run_id = r.run_id
+) as f (files, octets)
+order by r.run_id desc
+limit p_limit
+$func$;
+
+comment on function json_import.recent_runs(integer) is
+    'The latest runs with their throughput, as far as the ledger still names them as a file''s last;
+seconds is null for a run that was killed.';
+
 -- Reconciliation ----------------------------------------------------------------
 
 -- A second road from a file to what its rows should be: json instead of jsonb, times by arithmetic,
