@@ -37,7 +37,7 @@ psql: .venv/ready ## psql on the same server: interactive, or runs what is piped
 yoyo: .venv/ready ## yoyo on the same server: make yoyo CMD="list"
 	@$(RUN) exec yoyo $(CMD)
 
-env: .venv/ready ## print the connection for your shell: eval "$$(make -s env)"
+env: .venv/ready ## print the connection for your shell: eval "$(make -s env)"
 	@$(RUN) env
 
 test: .venv/ready-dev ## run the tests on one server (TEST_DATABASE_URL, a container, or the embedded one)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,7 @@ class Context:
 
     @cached_property
     def target(self) -> config.DatabaseConfig:
+        """Which server; says aloud what in the configuration looks like a mistake."""
         found = config.load(self.project, os.environ, lambda: self.embedded.parts())
         self.journal.hide([found.parts.get("password", ""), found.parts.get("sslpassword", "")])
         for warning in found.warnings:
@@ -50,6 +52,7 @@ class Context:
         if self.target.embedded and self.embedded.pid() is None:
             self.screen.say("starting the embedded server")
             self.embedded.start()
+            del self.target  # only now is it known where its socket is
         conn = config.connect(self.target, application_name=f"runner {self.args.command}",
                               client_encoding="utf8", **parts)
         conn.prepare_threshold = None
@@ -58,6 +61,9 @@ class Context:
                      " set_config('app.correlation_id', %s, false),"
                      " set_config('row_security', 'off', false)",
                      [registry.actor(), self.correlation_id])
+        # a killed runner's statement must not hold its locks to the end (Windows can't notice)
+        with suppress(psycopg.errors.InvalidParameterValue):
+            conn.execute("set client_connection_check_interval = '1s'")
         conn.add_notice_handler(lambda diag: self.screen.say(
             f"{(diag.severity or 'notice').lower()}: {diag.message_primary}"))
         return conn
@@ -129,6 +135,7 @@ def plan(ctx: Context) -> int:
 
 
 def verify(ctx: Context) -> int:
+    """Runs the verify.sql of every migration that is applied."""
     with ctx.connect() as conn:
         found = {s.migration: s.state for s in migrations.states(conn, ctx.files)}
         rows = [(m.id, *row) for m in ctx.files if found[m.id] not in ("pending", "late")
@@ -194,8 +201,8 @@ def migrate(ctx: Context) -> int:
 
 def adopt(ctx: Context) -> int:
     with ctx.connect() as conn:
-        ctx.session(conn).adopt(ctx.args.id)
-    return ctx.finish(f"{ctx.args.id} adopted")
+        adopted = ctx.session(conn).adopt(ctx.args.id)
+    return ctx.finish(f"{ctx.args.id} {'adopted' if adopted else 'is applied already'}")
 
 
 def rollback(ctx: Context) -> int:
@@ -272,5 +279,4 @@ def explain(fault: psycopg.Error, place: str) -> FleetError:
         return FleetError("MB901", f"the connection failed: {str(fault).strip()}",
                           "See whether the server runs; what was not committed is undone. Repeat.",
                           place)
-    hint = "Is the schema there? See runner.py status."
-    return sqlfile.explain(fault, place, hint)
+    return sqlfile.explain(fault, place, "Is the schema there? See runner.py status.")

@@ -100,6 +100,7 @@ def template(cluster: Database) -> Database:
 
 
 def clone(cluster: Database, origin: str) -> Iterator[Database]:
+    """A copy of the database `origin`, dropped in the end."""
     name = f"fleet_test_{secrets.token_hex(6)}"
     with cluster.connect() as conn:
         conn.execute(sql.SQL("create database {} template {}").format(

@@ -1,4 +1,4 @@
--- 000_registry: what yoyo's own tables don't keep: which content was applied, by whom, how long it took.
+-- 000_registry: what yoyo's tables don't keep: the content applied, by whom, how long it took.
 -- depends: yoyo's tables (the runner makes both on its first run)
 -- locks:   a new table and a view; safe on a live database
 -- undo:    drop view public._migration_state; drop table public._migration_history

@@ -37,7 +37,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Pass a table of schema core, or one that is partitioned by range of one timestamptz.'),
     ('MB003', 'unknown_bot',         'There is no bot with this id, or the caller is no bot.',
         'Log in as a bot, or pass p_bot_id; select bot_id, name from core.bots lists them.'),
-    ('MB004', 'invalid_message',     'A message lacks a value, or has one that no message can have.',
+    ('MB004', 'invalid_message',     'A message lacks a value, or has an impossible one.',
         'Correct the value that the message names.'),
     ('MB005', 'bot_name_taken',      'Another bot of the fleet has this name.',
         'Choose another name.'),
@@ -51,13 +51,13 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Read the last lines of .pgdata/server.log.'),
     ('MB903', 'bad_configuration',   'A setting has a value that can''t be used.',
         'Correct the variable that the message names; runner.py setup --show tells its source.'),
-    ('MB904', 'missing_right',       'The login lacks a right, or the server is of another version.',
+    ('MB904', 'missing_right',       'The login lacks a right, or the server is too old.',
         'Grant what the message names, or migrate as another login.'),
     ('MB905', 'sql_failed',          'The server refused a statement; nothing of it was kept.',
         'Correct the file at the line named, then repeat the command.'),
     ('MB906', 'verification_failed', 'A check of a verify.sql is not true.',
         'Compare the database with the migration; the row''s detail says what differs.'),
-    ('MB907', 'drift',               'Files, yoyo''s marks and the history do not tell the same story.',
+    ('MB907', 'drift',               'Files, yoyo''s marks and the history contradict each other.',
         'Read the line for each migration in runner.py status and do what it says.'),
     ('MB908', 'locked',              'Another runner or yoyo is migrating this database.',
         'Wait for it; after a crash of yoyo: make yoyo CMD=break-lock.'),
@@ -78,7 +78,9 @@ language sql
 stable
 parallel safe
 set search_path = pg_catalog, pg_temp
-return substring(current_user::text from '^bot_([1-9][0-9]{0,17})$')::bigint;
+as $func$
+select substring(current_user::text from '^bot_([1-9][0-9]{0,17})$')::bigint
+$func$;
 
 comment on function core.current_bot_id() is
     'The bot whose login this is (bot_<id>), null for every other role. The login is the tenant: a
@@ -108,7 +110,8 @@ create table core.bots (
 comment on table core.bots is 'One row per bot of the fleet.';
 comment on column core.bots.name is 'Unique in the fleet, kept so by core.bot_names.';
 comment on column core.bots.owner_telegram_id is 'Telegram user who answers for this bot.';
-comment on column core.bots.status is 'active, paused or retired; a claim by the fleet''s operator.';
+comment on column core.bots.status is
+    'active, paused or retired; a claim by the fleet''s operator.';
 comment on column core.bots.config is 'What the bot''s program keeps. Never a token or a password.';
 
 -- A unique constraint on a partitioned table must hold the partition key: hence a table of its own.
@@ -151,16 +154,19 @@ create table core.girls_profiles (
 ) partition by hash (bot_id);
 
 comment on table core.girls_profiles is 'The contacts: one row per person that a bot talks with.';
-comment on column core.girls_profiles.telegram_id is 'The person. In a private chat equal to chat_id.';
+comment on column core.girls_profiles.telegram_id is
+    'The person. In a private chat equal to chat_id.';
 comment on column core.girls_profiles.chat_id is 'The chat in which the bot met the person.';
 comment on column core.girls_profiles.last_activity is
-    'When the bot last noted the person as active; the time of the last message is in conversations.';
+    'When the bot last noted the person as active; the time of the last message is in
+conversations.';
 comment on column core.girls_profiles.message_count is
     'What the bot noted when it last wrote this row; the count of messages is in conversations.';
 comment on column core.girls_profiles.previous_response_id is
     'Where the bot''s language model picks the thread up again.';
 comment on column core.girls_profiles.summary is 'Texts by time, {"YYYYMMDDHHMMSS": text}.';
-comment on column core.girls_profiles.profile is 'What is known, by time, {"YYYYMMDDHHMMSS": object}.';
+comment on column core.girls_profiles.profile is
+    'What is known, by time, {"YYYYMMDDHHMMSS": object}.';
 comment on column core.girls_profiles.extra is 'Keys of an imported file that have no column here.';
 
 create table core.conversations (
@@ -190,7 +196,8 @@ comment on column core.conversations.last_message_at is
     'Time of the latest message, null before the first; kept by a trigger on core.messages.';
 comment on column core.conversations.message_count is
     'Number of messages; kept by a trigger on core.messages.';
-comment on column core.conversations.metadata is 'What the bot or an imported file says of the chat.';
+comment on column core.conversations.metadata is
+    'What the bot or an imported file says of the chat.';
 
 -- Eight-byte columns first: no padding between them, on the table that has the most rows.
 create table core.messages (
@@ -219,7 +226,8 @@ comment on column core.messages.source_file_id is
     'The imported file that this row came from, null for a row that a bot wrote.';
 comment on column core.messages.direction is 'in: from the contact to the bot; out: from the bot.';
 comment on column core.messages.body is 'The text as sent; may be empty (a picture without words).';
-comment on column core.messages.metadata is 'Further facts about the message, null if there are none.';
+comment on column core.messages.metadata is
+    'Further facts about the message, null if there are none.';
 
 create table core.bot_metrics (
     bot_id             bigint       not null default core.current_bot_id(),
@@ -243,7 +251,8 @@ create table core.bot_metrics (
 ) partition by hash (bot_id);
 
 comment on table core.bot_metrics is 'One row per bot and day (UTC), derived from messages.';
-comment on column core.bot_metrics.active_contacts is 'Contacts with at least one message that day.';
+comment on column core.bot_metrics.active_contacts is
+    'Contacts with at least one message that day.';
 comment on column core.bot_metrics.reply_p50 is
     'Median time from a contact''s message to the bot''s answer; null without an answer.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
@@ -333,8 +342,8 @@ values
 $func$;
 
 comment on function core.foreign_keys() is
-    'The foreign keys of schema core, parents first: (child, parent, key_columns). They run from leaf
-to leaf, which guarantees the same as keys between the parents at half of their cost.';
+    'The foreign keys of schema core, parents first: (child, parent, key_columns). They run from
+leaf to leaf, which guarantees the same as keys between the parents at half of their cost.';
 
 create function core.leaf_name(p_table regclass, p_suffix text)
 returns text
@@ -351,7 +360,8 @@ where c.oid = p_table
 $func$;
 
 comment on function core.leaf_name(regclass, text) is
-    'Quoted name of a partition: <schema>_partitions.<table>_<suffix>. The only place that knows it.';
+    'Quoted name of a partition: <schema>_partitions.<table>_<suffix>. The only place that knows
+it.';
 
 create function core.leaves(p_table regclass)
 returns table (leaf regclass, bound text)
@@ -391,7 +401,8 @@ declare
     v_key     record;
 begin
     execute format(
-        'create table %s partition of %s for values with (modulus 10, remainder %s) with (fillfactor = %s)',
+        'create table %s partition of %s for values with (modulus 10, remainder %s) '
+        'with (fillfactor = %s)',
         v_leaf, p_table, p_remainder,
         -- room on the page for the counters' updates, which then need no index entry (HOT)
         case when p_table = 'core.conversations'::regclass then 80 else 100 end);
@@ -411,8 +422,8 @@ end
 $func$;
 
 comment on function core.make_leaf(regclass, integer) is
-    'Makes the hash leaf of a table for one remainder (0 to 9), with its foreign key; returns it. The
-parent''s leaf must exist. 42P07: the leaf is there already.';
+    'Makes the hash leaf of a table for one remainder (0 to 9), with its foreign key; returns it.
+The parent''s leaf must exist. 42P07: the leaf is there already.';
 
 create function core.ensure_leaves(p_bot_id bigint)
 returns integer
@@ -476,7 +487,8 @@ begin
     -- and identity is inherited where the server knows how (17 and newer) and not needed elsewhere.
     execute format('create table %s (like %s including all excluding identity)', v_leaf, p_table);
     execute format(
-        'alter table %s add constraint month_ck check (%I is not null and %2$I >= %L and %2$I < %L)',
+        'alter table %s add constraint month_ck '
+        'check (%I is not null and %2$I >= %L and %2$I < %L)',
         v_leaf, v_column, v_from, v_to);
     execute format(
         'alter table %s attach partition %s for values from (%L) to (%L)',
@@ -545,7 +557,8 @@ begin
 end
 $func$;
 
-comment on function core.touch_updated_at() is 'Trigger: the row changed now, whatever it was told.';
+comment on function core.touch_updated_at() is
+    'Trigger: the row changed now, whatever it was told.';
 
 create function core.claim_bot_name()
 returns trigger
@@ -792,7 +805,7 @@ declare
         when p_chat_id is null then 'chat_id is null'
         when p_body is null then 'body is null'
         when p_direction is null or p_direction not in ('in', 'out')
-            then format('direction is %s, not in or out', coalesce(quote_literal(p_direction), 'null'))
+            then format('direction is %s, not in or out', quote_nullable(p_direction))
         when p_sent_at < timestamptz '1970-01-01 00:00:00+00'
           or p_sent_at >= timestamptz '2100-01-01 00:00:00+00'
             then format('sent_at is %s, not between 1970 and 2099', p_sent_at)

@@ -19,7 +19,8 @@ begin
         if v_found then
             raise exception using
                 errcode = 'MB001',
-                message = format('table %s holds rows that this rollback would throw away', v_table),
+                message = format('table %s holds rows that this rollback would throw away',
+                                 v_table),
                 hint    = 'Take a backup, then repeat with --discard-data '
                           '(in psql: set app.discard_data = on).';
         end if;

@@ -8,8 +8,9 @@ with leaf as (
     cross join lateral core.leaves(t.oid) as l
 ), expected_key as (
     select format('core.%I', k.child)::regclass as root, l.leaf, k.parent || '_fk' as key_name,
-           to_regclass(core.leaf_name(format('core.%I', k.parent),
-                                      'p' || substring(l.bound from 'remainder (\d)'))) as parent_leaf
+           to_regclass(core.leaf_name(
+               format('core.%I', k.parent),
+               'p' || substring(l.bound from 'remainder (\d)'))) as parent_leaf
     from core.foreign_keys() as k
     join leaf as l on l.root = format('core.%I', k.child)::regclass
 ), result (place, check_name, offenders) as (
@@ -20,7 +21,8 @@ with leaf as (
             select
             from pg_partitioned_table as p
             join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
-            where p.partrelid = t and p.partstrat = 'h' and p.partnatts = 1 and a.attname = 'bot_id'))
+            where p.partrelid = t and p.partstrat = 'h' and p.partnatts = 1
+              and a.attname = 'bot_id'))
     union all
     select 2, 'every table has its ten leaves, in schema core_partitions', (
         select string_agg(format('%s p%s', t, r), ', ')

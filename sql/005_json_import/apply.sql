@@ -65,7 +65,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Add the profile, or import without --strict to have one made.'),
     ('MB426', 'unreadable',          'The entry can''t be read as a file inside the folder.',
         'Replace the link or device by the file itself, and allow reading it.'),
-    ('MB430', 'no_such_bot_folder',  'A bot of this name doesn''t exist, and making it was forbidden.',
+    ('MB430', 'no_such_bot_folder',  'No bot has this name, and making one was forbidden.',
         'Leave --no-create out, or correct the folder''s name.'),
     ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',
         'Name a bot''s folder (with --bot) or a folder of such folders.');
@@ -90,7 +90,8 @@ comment on column json_import.run.source is 'The folder as the client named it.'
 comment on column json_import.run.options is 'The client''s flags.';
 comment on column json_import.run.login is 'session_user: a fact, not a claim.';
 comment on column json_import.run.started_at is 'When it began.';
-comment on column json_import.run.finished_at is 'When it ended; null while it runs, or was killed.';
+comment on column json_import.run.finished_at is
+    'When it ended; null while it runs, or was killed.';
 comment on column json_import.run.unchanged is 'Files that were as the ledger knows them.';
 
 create table json_import.file (
@@ -106,6 +107,7 @@ create table json_import.file (
     row_count    integer      not null default 0,
     body_octets  bigint       not null default 0,
     digest       numeric      not null default 0,
+    sequence     numeric      not null default 0,
     defects      integer      not null default 0,
     warnings     jsonb        not null default '{}',
     wrapper      jsonb,
@@ -125,7 +127,8 @@ create table json_import.file (
 );
 
 comment on table json_import.file is
-    'The ledger: one row per file of a bot''s folder, as last read. It commits with the rows it counts.';
+    'The ledger: one row per file of a bot''s folder, as last read. It commits with the rows it
+counts.';
 comment on column json_import.file.path is
     'Relative to the bot''s folder; \xNN for a byte that is no UTF-8, \\ for a backslash.';
 comment on column json_import.file.kind is 'profiles, profile, conversation, backup, or other.';
@@ -140,8 +143,11 @@ comment on column json_import.file.row_count is
 comment on column json_import.file.body_octets is 'Bytes of text in those rows.';
 comment on column json_import.file.digest is
     'Sum of a 64-bit hash of each of those rows: independent of order, aware of equal rows.';
+comment on column json_import.file.sequence is
+    'The same sum with the place of each row hashed in: aware of order, proves an append.';
 comment on column json_import.file.defects is 'How many were found; the first 1,000 are in reject.';
-comment on column json_import.file.warnings is 'Counts by kind: no_zone, bom, no_profile, unknown_key, …';
+comment on column json_import.file.warnings is
+    'Counts by kind: no_zone, bom, no_profile, unknown_key, …';
 comment on column json_import.file.wrapper is
     'What the object around the messages says besides them (date, name, unknown keys).';
 comment on column json_import.file.reason is 'Why it was ignored.';
@@ -150,7 +156,8 @@ comment on column json_import.file.must_reread is
 comment on column json_import.file.imported_at is 'When it was read.';
 
 create index file_chat_idx on json_import.file (bot_id, chat_id);
-comment on index json_import.file_chat_idx is 'Files of a chat: where bot_id = $1 and chat_id = $2.';
+comment on index json_import.file_chat_idx is
+    'Files of a chat: where bot_id = $1 and chat_id = $2.';
 
 create table json_import.reject (
     file_id  bigint   not null,
@@ -167,7 +174,8 @@ create table json_import.reject (
 
 comment on table json_import.reject is 'Why a file is in quarantine: one row per defect.';
 comment on column json_import.reject.ordinal is 'Order of the defects in the file, from 1.';
-comment on column json_import.reject.pointer is 'RFC 6901, leads to the value; empty for the whole file.';
+comment on column json_import.reject.pointer is
+    'RFC 6901, leads to the value; empty for the whole file.';
 comment on column json_import.reject.code is 'core.error_code.code; the remedy is there.';
 comment on column json_import.reject.message is 'The fact, with the value.';
 comment on column json_import.reject.excerpt is 'Up to 200 characters of what is there.';
@@ -212,11 +220,14 @@ language sql
 immutable
 strict
 parallel safe
-return case
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
     when p_text ~ '^-?[1-9][0-9]{0,18}$'
      and p_text::numeric between -9223372036854775808 and 9223372036854775807
     then p_text::bigint
-end;
+end
+$func$;
 
 comment on function json_import.to_chat_id(text) is
     'A chat''s id in its one spelling (no plus, no leading zero, not 0), else null.';
@@ -227,13 +238,16 @@ language sql
 immutable
 strict
 parallel safe
-return case
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
     when p_text ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' and left(p_text, 4) > '0000'
     then right(p_text, 2)::integer <= extract(day from
         make_date(left(p_text, 4)::integer, substr(p_text, 6, 2)::integer, 1)
         + interval '1 month' - interval '1 day')
     else false
-end;
+end
+$func$;
 
 comment on function json_import.is_date(text) is 'Whether YYYY-MM-DD is a day of the calendar.';
 
@@ -270,8 +284,8 @@ cross join lateral (
 $func$;
 
 comment on function json_import.classify(text[]) is
-    'What each file of a bot''s folder is, by its path: (ordinal, kind, chat_id, reason to ignore it or
-null). kind other without a reason is an unknown JSON file, which is quarantined (MB423).';
+    'What each file of a bot''s folder is, by its path: (ordinal, kind, chat_id, reason to ignore
+it or null). kind other without a reason is an unknown JSON file, which is quarantined (MB423).';
 
 -- Times -----------------------------------------------------------------------
 
@@ -285,8 +299,9 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select case
     when jsonb_typeof(p_value) = 'number' then
-        case when p_value::numeric < 0 or p_value::numeric >= 4102444800000
-               or (p_value::numeric >= 4102444800 and p_value::numeric < 100000000000)
+        -- what to_time would round up to the year 2100 is no time either
+        case when p_value::numeric < 0 or p_value::numeric >= 4102444799999.9995
+               or (p_value::numeric >= 4102444799.9999995 and p_value::numeric < 100000000000)
              then 'MB419' end
     when jsonb_typeof(p_value) <> 'string' then 'MB415'
     when s !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?'
@@ -326,14 +341,15 @@ from (select case when jsonb_typeof(p_value) = 'number' then
 $func$;
 
 comment on function json_import.to_time(jsonb) is
-    'ISO 8601, unix seconds, or (from 10^11 on) milliseconds as timestamptz, to the microsecond. Only
-for values without a time_fault, and with time zone UTC.';
+    'ISO 8601, unix seconds, or (from 10^11 on) milliseconds as timestamptz, to the microsecond.
+Only for values without a time_fault, and with time zone UTC.';
 
 -- Defects ---------------------------------------------------------------------
 
 create type json_import.defect as (pointer text, code text, message text, excerpt text);
 comment on type json_import.defect is
-    'One thing wrong with a file: RFC 6901 pointer, code of core.error_code, the fact, what is there.';
+    'One thing wrong with a file: RFC 6901 pointer, code of core.error_code, the fact, what is
+there.';
 
 create function json_import.to_step(p_key text)
 returns text
@@ -341,7 +357,10 @@ language sql
 immutable
 strict
 parallel safe
-return '/' || replace(replace(p_key, '~', '~0'), '/', '~1');
+set search_path = pg_catalog, pg_temp
+as $func$
+select '/' || replace(replace(p_key, '~', '~0'), '/', '~1')
+$func$;
 
 comment on function json_import.to_step(text) is 'A key as one step of an RFC 6901 pointer.';
 
@@ -357,13 +376,14 @@ select (octet_length(s) - octet_length(replace(s, '"', ''))) / 2
 from (
     -- a pair of backslashes before a quote does not escape it
     select replace(
-        case when strpos(p_json, '\\"') > 0 then replace(p_json, '\\', '') else p_json end, '\"', '')
+        case when strpos(p_json, '\\"') > 0 then replace(p_json, '\\', '') else p_json end,
+        '\"', '')
 ) as u (s)
 $func$;
 
 comment on function json_import.string_count(text) is
-    'Number of strings, keys included, in a JSON text, by its unescaped quotes: one pass. jsonb drops
-repeated keys, so a text with more strings than its jsonb has a key twice.';
+    'Number of strings, keys included, in a JSON text, by its unescaped quotes: one pass. jsonb
+drops repeated keys, so a text with more strings than its jsonb has a key twice.';
 
 create function json_import.decode(p_bytes bytea)
 returns text
@@ -371,8 +391,11 @@ language sql
 immutable
 strict
 parallel safe
-return convert_from(
-    case when substr(p_bytes, 1, 3) = '\xefbbbf' then substr(p_bytes, 4) else p_bytes end, 'UTF8');
+set search_path = pg_catalog, pg_temp
+as $func$
+select convert_from(
+    case when substr(p_bytes, 1, 3) = '\xefbbbf' then substr(p_bytes, 4) else p_bytes end, 'UTF8')
+$func$;
 
 comment on function json_import.decode(bytea) is 'UTF-8 bytes as text, without a byte order mark.';
 
@@ -397,6 +420,25 @@ $func$;
 
 comment on function json_import.parse(bytea) is 'The document, or null where it is none.';
 
+create function json_import.is_utf8(p_bytes bytea)
+returns boolean
+language plpgsql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    perform convert_from(p_bytes, 'UTF8');
+    return true;
+exception
+    when character_not_in_repertoire then
+        return false;
+end
+$func$;
+
+comment on function json_import.is_utf8(bytea) is 'Whether bytes are UTF-8.';
+
 create function json_import.valid_octets(p_bytes bytea)
 returns integer
 language plpgsql
@@ -410,21 +452,25 @@ declare
     v_bad   integer := octet_length(p_bytes);    -- so many are not
     v_try   integer;
 begin
-    while v_bad - v_good > 1 loop
-        v_try := (v_good + v_bad) / 2;
-        -- cut between characters, unless there is no such place between the two
-        while v_try > v_good and get_byte(p_bytes, v_try) between 128 and 191 loop
-            v_try := v_try - 1;
-        end loop;
-        if v_try = v_good then
-            v_try := (v_good + v_bad) / 2;
-        end if;
-        begin
-            perform convert_from(substr(p_bytes, v_good + 1, v_try - v_good), 'UTF8');
+    while v_bad - v_good > 8 loop
+        -- cut before a character: among four octets of valid text one begins a character
+        select max(i) into v_try
+        from generate_series((v_good + v_bad) / 2 - 3, (v_good + v_bad) / 2) as i
+        where get_byte(p_bytes, i) not between 128 and 191;
+        if v_try is null then
+            v_bad := (v_good + v_bad) / 2 + 1;
+        elsif json_import.is_utf8(substr(p_bytes, v_good + 1, v_try - v_good)) then
             v_good := v_try;
-        exception when character_not_in_repertoire then
+        else
             v_bad := v_try;
-        end;
+        end if;
+    end loop;
+    loop
+        select min(n) into v_try
+        from generate_series(1, 4) as n
+        where json_import.is_utf8(substr(p_bytes, v_good + 1, n));
+        exit when v_try is null or v_good + v_try > v_bad;
+        v_good := v_good + v_try;
     end loop;
     return v_good;
 end
@@ -438,8 +484,11 @@ returns text
 language sql
 immutable
 parallel safe
-return regexp_replace(
-    encode(substr(p_bytes, greatest(p_at - 15, 1), 32), 'escape'), '\s+', ' ', 'g');
+set search_path = pg_catalog, pg_temp
+as $func$
+select regexp_replace(
+    encode(substr(p_bytes, greatest(p_at - 15, 1), 32), 'escape'), '\s+', ' ', 'g')
+$func$;
 
 comment on function json_import.excerpt(bytea, integer) is
     'Some bytes around an offset on one line, those that are not ASCII as \ooo.';
@@ -455,7 +504,8 @@ declare
 begin
     if substr(p_bytes, 1, 2) in ('\xfffe', '\xfeff')
        or (octet_length(p_bytes) >= 4
-           and (select array_agg(get_byte(p_bytes, i) = 0 order by i) from generate_series(0, 3) as i)
+           and (select array_agg(get_byte(p_bytes, i) = 0 order by i)
+                from generate_series(0, 3) as i)
                in ('{t,f,t,f}', '{f,t,f,t}')) then
         return query values ('', 'MB403', 'the file is UTF-16, by its first bytes',
                              encode(substr(p_bytes, 1, 16), 'hex'));
@@ -488,13 +538,16 @@ returns boolean
 language sql
 immutable
 parallel safe
-return coalesce(
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(
     p_token <> '' and right(rtrim(p_text, E' \t\n\r'), length(p_token)) = p_token
     and (p_token ~ '^"'
          or p_token ~ '^-?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?)?$'
          or starts_with('true', p_token) or starts_with('false', p_token)
          or starts_with('null', p_token)),
-    false);
+    false)
+$func$;
 
 comment on function json_import.is_cut_token(text, text) is
     'Whether an invalid token is the beginning of a valid one and the end of the text.';
@@ -540,13 +593,17 @@ language sql
 immutable
 strict
 parallel safe
-return regexp_replace(
-    p_json, '(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\1' || chr(1114110) || '\2',
-    'g');
+set search_path = pg_catalog, pg_temp
+as $func$
+select regexp_replace(
+    p_json, '(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})',
+    '\1' || chr(1114110) || '\2', 'g')
+$func$;
 
 comment on function json_import.tame(text) is
-    'A JSON text in which \u0000 and surrogates are harmless: the server''s functions refuse to walk a
-document that holds such an escape anywhere. U+10FFFE, which is no character, stands for the \u.';
+    'A JSON text in which \u0000 and surrogates are harmless: the server''s functions refuse to
+walk a document that holds such an escape anywhere. U+10FFFE, which is no character, stands for the
+\u.';
 
 create function json_import.untame(p_json text)
 returns text
@@ -554,7 +611,10 @@ language sql
 immutable
 strict
 parallel safe
-return regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g');
+set search_path = pg_catalog, pg_temp
+as $func$
+select regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g')
+$func$;
 
 comment on function json_import.untame(text) is 'The text that was tamed.';
 
@@ -620,18 +680,21 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with recursive node as (
-    select '' as pointer, p_json as value
+    -- of two values under one key each has a place of its own
+    select '' as pointer, '' as place, p_json as value
     union all
-    select c.pointer, c.value
+    select c.pointer, n.place || ' ' || c.ordinal, c.value
     from node as n
-    cross join lateral json_import.children(n.value, n.pointer) as c
+    cross join lateral json_import.children(n.value, n.pointer)
+        with ordinality as c (pointer, value, ordinal)
     where json_typeof(n.value) in ('object', 'array')
 )
 select n.pointer || json_import.to_step(k.key), 'MB420',
-       format('key %s stands %s times', to_json(k.key), count(*)), left(n.value::text, 200)
+       format('key %s stands %s times', to_json(k.key), count(*)), min(left(n.value::text, 200))
 from node as n
-cross join lateral json_object_keys(case when json_typeof(n.value) = 'object' then n.value end) as k (key)
-group by n.pointer, n.value::text, k.key
+cross join lateral json_object_keys(
+    case when json_typeof(n.value) = 'object' then n.value end) as k (key)
+group by n.pointer, n.place, k.key
 having count(*) > 1
 $func$;
 
@@ -673,8 +736,8 @@ from (
 $func$;
 
 comment on function json_import.field_defects(jsonb, text, text) is
-    'The defect of a value that should be a string, object, array, time, count (0 to 2^31-1) or person
-(1 to 2^63-1), or null. An absent value and a JSON null are fine.';
+    'The defect of a value that should be a string, object, array, time, count (0 to 2^31-1) or
+person (1 to 2^63-1), or null. An absent value and a JSON null are fine.';
 
 create function json_import.chat_defects(
     p_object    jsonb,
@@ -691,7 +754,8 @@ as $func$
 select p_pointer || '/chat_id', f.code,
        case f.code
            when 'MB413' then 'chat_id is missing'
-           when 'MB414' then format('chat_id is %s, but the name says %s', left(v::text, 80), p_expected)
+           when 'MB414'
+               then format('chat_id is %s, but the name says %s', left(v::text, 80), p_expected)
            when 'MB411' then format('chat_id %s is out of range', left(v::text, 80))
            else format('expected a whole number, found %s', left(v::text, 80))
        end,
@@ -723,7 +787,8 @@ select '', p_chat_id, false, p_doc
 where p_kind = 'profile'
 union all
 select json_import.to_step(e.key), json_import.to_chat_id(e.key), true, e.value
-from jsonb_each(case when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'object' then p_doc end) as e
+from jsonb_each(
+    case when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'object' then p_doc end) as e
 union all
 select '/' || (e.ordinal - 1), null, false, e.value
 from jsonb_array_elements(
@@ -740,12 +805,20 @@ returns boolean
 language sql
 immutable
 parallel safe
-return p_key in ('chat_id', 'telegram_id', 'name', 'last_activity', 'message_count', 'summary',
-                 'profile', 'previous_response_id');
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_key in ('chat_id', 'telegram_id', 'name', 'last_activity', 'message_count', 'summary',
+                 'profile', 'previous_response_id')
+$func$;
 
 comment on function json_import.is_profile_key(text) is 'Whether a profile''s key has a column.';
 
-create function json_import.profile_defects(p_doc jsonb, p_kind text, p_chat_id bigint, p_strict boolean)
+create function json_import.profile_defects(
+    p_doc      jsonb,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_strict   boolean
+)
 returns setof json_import.defect
 language sql
 stable
@@ -757,9 +830,11 @@ with entry as (
 ), member as (
     select e.pointer, e.expected, e.is_keyed, e.entry, m.key, m.value
     from entry as e
-    left join lateral jsonb_each(case when jsonb_typeof(e.entry) = 'object' then e.entry end) as m on true
+    left join lateral jsonb_each(
+        case when jsonb_typeof(e.entry) = 'object' then e.entry end) as m on true
 )
-select '', 'MB412', format('expected profiles, found %s', jsonb_typeof(p_doc)), left(p_doc::text, 200)
+select '', 'MB412', format('expected profiles, found %s', jsonb_typeof(p_doc)),
+       left(p_doc::text, 200)
 where p_kind = 'profiles' and jsonb_typeof(p_doc) not in ('object', 'array')
 union all
 select e.pointer, 'MB414', 'the key is no chat id', left(e.entry::text, 200)
@@ -796,8 +871,8 @@ cross join lateral jsonb_each(
     case when m.key = 'summary' and jsonb_typeof(m.value) = 'object' then m.value end) as s
 where jsonb_typeof(s.value) <> 'string' and (m.expected is not null or not m.is_keyed)
 union all
-select m.pointer || json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
-       left(m.value::text, 200)
+select m.pointer || json_import.to_step(m.key), 'MB424',
+       format('key %s is unknown', to_json(m.key)), left(m.value::text, 200)
 from member as m
 where p_strict and not json_import.is_profile_key(m.key)
 $func$;
@@ -839,7 +914,10 @@ returns text
 language sql
 immutable
 parallel safe
-return case when jsonb_typeof(p_doc) = 'object' then '/messages' else '' end;
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when jsonb_typeof(p_doc) = 'object' then '/messages' else '' end
+$func$;
 
 comment on function json_import.messages_path(jsonb) is 'Pointer of the array of messages.';
 
@@ -851,7 +929,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select e.ordinal, e.value
-from (select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end) as m (list)
+from (
+    select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end
+) as m (list)
 cross join lateral jsonb_array_elements(case when jsonb_typeof(m.list) = 'array' then m.list end)
     with ordinality as e (value, ordinal)
 $func$;
@@ -865,7 +945,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)), left(p_doc::text, 200)
+select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)),
+       left(p_doc::text, 200)
 where jsonb_typeof(p_doc) not in ('array', 'object')
 union all
 select d.*
@@ -923,7 +1004,8 @@ union all
 select pointer || '/direction', 'MB417', format('direction is %s', left(m ->> 'direction', 80)),
        left(m ->> 'direction', 200)
 from message
-where is_whole and jsonb_typeof(m -> 'direction') = 'string' and m ->> 'direction' not in ('in', 'out')
+where is_whole and jsonb_typeof(m -> 'direction') = 'string'
+  and m ->> 'direction' not in ('in', 'out')
 union all
 select pointer || json_import.to_step(k.key), 'MB424', format('key %s is unknown', to_json(k.key)),
        left(k.value::text, 200)
@@ -933,7 +1015,33 @@ where k.key not in ('text', 'content', 'direction', 'ts')
 $func$;
 
 comment on function json_import.message_defects(jsonb, boolean) is
-    'Everything wrong with the messages of a conversation or backup (MB412, MB415 to MB419, MB424).';
+    'Everything wrong with the messages of a conversation or backup (MB412, MB415 to MB419,
+MB424).';
+
+create function json_import.is_too_deep(p_text text, p_doc jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+-- strict: a lax filter would look into an array instead of at it
+select case when p_doc is not null
+    then p_doc @? 'strict $.**{512} ? (@.type() == "object" || @.type() == "array")'
+    else coalesce((
+        select max(depth)
+        from (
+            select sum(case when bracket[1] in ('[', '{') then 1 else -1 end)
+                       over (order by ordinal) as depth
+            from regexp_matches(p_text, '"(?:[^"\\]|\\.)*"|([][{}])', 'g')
+                with ordinality as m (bracket, ordinal)
+            where bracket[1] is not null
+        ) as d), 0) > 512
+end
+$func$;
+
+comment on function json_import.is_too_deep(text, jsonb) is
+    'Whether JSON, given as text and, where jsonb can hold it, as jsonb, has more than 512 levels.';
 
 create function json_import.content_defects(
     p_text     text,
@@ -949,13 +1057,12 @@ as $func$
 declare
     v_doc  jsonb := json_import.parse(convert_to(p_text, 'UTF8'));
 begin
-    if v_doc is null then
-        return query 
-            select * from json_import.value_defects(json_import.tame(p_text)::json, '');
+    if json_import.is_too_deep(p_text, v_doc) then
+        return query values ('', 'MB407', 'nested deeper than 512 levels', null::text);
         return;
     end if;
-    if v_doc @? '$.**{512} ? (@.type() == "object" || @.type() == "array")' then
-        return query values ('', 'MB407', 'nested deeper than 512 levels', null::text);
+    if v_doc is null then
+        return query select * from json_import.value_defects(json_import.tame(p_text)::json, '');
         return;
     end if;
     if json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then
@@ -1023,8 +1130,12 @@ returns bigint
 language sql
 immutable
 parallel safe
-return hashtextextended(p_body, (date_part('epoch', p_sent_at) * 1000000)::bigint # ascii(p_direction))
-     # coalesce(hashtextextended(p_metadata::text, 1), 0);
+set search_path = pg_catalog, pg_temp
+as $func$
+select hashtextextended(
+           p_body, (date_part('epoch', p_sent_at) * 1000000)::bigint # ascii(p_direction))
+     # coalesce(hashtextextended(p_metadata::text, 1), 0)
+$func$;
 
 comment on function json_import.message_digest(text, text, timestamptz, jsonb) is
     'A 64-bit hash of what a message says; their sum tells two sets of messages apart.';
@@ -1062,7 +1173,8 @@ select c.chat_id, coalesce((e.entry ->> 'telegram_id')::numeric::bigint, c.chat_
        coalesce(nullif(e.entry -> 'summary', 'null'), '{}'),
        coalesce(nullif(e.entry -> 'profile', 'null'), '{}'),
        e.entry ->> 'previous_response_id',
-       e.entry - '{chat_id,telegram_id,name,last_activity,message_count,summary,profile,previous_response_id}'::text[],
+       e.entry - '{chat_id,telegram_id,name,last_activity,message_count}'::text[]
+               - '{summary,profile,previous_response_id}'::text[],
        jsonb_typeof(e.entry -> 'last_activity') = 'string'
        and e.entry ->> 'last_activity' !~ '(Z|[+-][0-9:]+)$'
 from json_import.profile_entries(p_doc, p_kind, p_chat_id) as e
@@ -1078,9 +1190,12 @@ returns bigint
 language sql
 stable
 parallel safe
-return hashtextextended(jsonb_build_array(
+set search_path = pg_catalog, pg_temp
+as $func$
+select hashtextextended(jsonb_build_array(
     p_row.telegram_id, p_row.chat_id, p_row.name, p_row.last_activity, p_row.message_count,
-    p_row.summary, p_row.profile, p_row.previous_response_id, p_row.extra)::text, 0);
+    p_row.summary, p_row.profile, p_row.previous_response_id, p_row.extra)::text, 0)
+$func$;
 
 comment on function json_import.profile_digest(core.girls_profiles) is
     'Hash of what a contact''s row says: equal while nobody changes it.';
@@ -1093,7 +1208,10 @@ language sql
 immutable
 strict
 parallel safe
-return case when substr(p_bytes, 1, 3) = '\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end;
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when substr(p_bytes, 1, 3) = '\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end
+$func$;
 
 comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark as a warning.';
 
@@ -1110,6 +1228,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set jit = off
+set enable_nestloop = off  -- how many messages a document holds, the planner can't know
 as $func$
 declare
     v_replica  boolean := current_setting('session_replication_role') = 'replica';
@@ -1144,14 +1263,19 @@ begin
             select from core.conversations as c
             where c.bot_id = p_bot_id and c.chat_id = u.chat_id)
     ), message as materialized (
-        select d.ordinal, m.direction, coalesce(m.text, m.content) as body, m.ts like '____-%' as is_iso,
+        select d.ordinal, m.place, m.direction, coalesce(m.text, m.content) as body,
+               m.ts like '____-%' as is_iso, s.shape in ('--T::', '--T::.') as has_no_zone,
                case
                    when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
                      or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
                         and length(m.ts) <= 30
-                     or s.shape = '--T::+:' and m.ts like '____-__-__T__:__:__+00:00'
-                     or s.shape = '--T::.+:' and m.ts like '____-__-__T__:__:__._%+00:00'
-                        and length(m.ts) <= 35
+                     or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
+                     or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
+                        and length(m.ts) <= 29
+                     or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
+                        and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
+                     or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
+                        and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
                    then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
                              then m.ts::timestamptz end
                    -- float8 is exact to the microsecond for up to six decimals
@@ -1161,26 +1285,35 @@ begin
                                           then m.ts::float8 else m.ts::float8 / 1000 end)
                end as sent_at
         from document as d
-        cross join lateral jsonb_to_recordset(
+        cross join lateral rows from (jsonb_to_recordset(
             case when jsonb_typeof(d.messages) = 'array'
                   and not d.messages @? '$[*] ? (@.type() != "object"
                       || @.text.type() != "string" || @.content.type() != "string")'
                  then d.messages end)
-            as m (text text, content text, direction text, ts text)
+            as (text text, content text, direction text, ts text))
+            with ordinality as m (text, content, direction, ts, place)
         cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
     ), total as (
         select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
+               count(*) filter (where m.has_no_zone) as no_zone,
                min(m.sent_at) as first_at, max(m.sent_at) as last_at,
                sum(octet_length(m.body)) as body_octets,
-               sum(json_import.message_digest(m.direction, m.body, m.sent_at, null)) as digest,
-               bool_and(m.body is not null and m.direction in ('in', 'out')
-                        and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
-                        and m.sent_at < timestamptz '2100-01-01 00:00:00+00') as is_sound
-        from message as m
+               sum(m.digest) as digest, sum(hashint8extended(m.digest, m.place)) as sequence,
+               bool_and(coalesce(
+                   m.body is not null and m.direction in ('in', 'out')
+                   and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
+                   and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)) as is_sound
+        from (
+            -- message_digest, written out: a call per row would cost more than the hash
+            select *, hashtextextended(body, (date_part('epoch', sent_at) * 1000000)::bigint
+                                             # ascii(direction)) as digest
+            from message
+        ) as m
         group by m.ordinal
     ), plain as materialized (
         select d.*, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
-               coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest
+               coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
+               coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone
         from document as d
         left join total as t using (ordinal)
         where d.profile_id is not null
@@ -1193,24 +1326,29 @@ begin
               = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0) + d.wrapper_strings
     ), stored_conversation as (
         insert into core.conversations (
-            bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
+            bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at,
+            message_count)
         overriding system value
-        select p_bot_id, conversation_id, profile_id, chat_id, coalesce(first_at, now()),
+        select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
                case when v_replica then last_at end, case when v_replica then records else 0 end
         from plain
     ), stored_message as (
-        insert into core.messages (bot_id, conversation_id, source_file_id, direction, body, sent_at)
+        insert into core.messages (
+            bot_id, conversation_id, source_file_id, direction, body, sent_at)
         select p_bot_id, p.conversation_id, p.file_id, m.direction, m.body, m.sent_at
         from message as m
         join plain as p using (ordinal)
+        order by m.ordinal, m.place  -- no join keeps an order; message_id must
     ), stored_file as (
         insert into json_import.file (
             file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
-            body_octets, digest, warnings, run_id)
+            body_octets, digest, sequence, warnings, run_id)
         overriding system value
         select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', sha256(bytes),
-               octet_length(bytes), records, records, body_octets, digest,
-               json_import.bom_warning(bytes), p_run_id
+               octet_length(bytes), records, records, body_octets, digest, sequence,
+               json_import.bom_warning(bytes)
+               || case when no_zone > 0 then jsonb_build_object('no_zone', no_zone) else '{}' end,
+               p_run_id
         from plain
     )
     select array_agg(o.ordinal order by o.ordinal) into v_left
@@ -1243,7 +1381,7 @@ select coalesce(
     and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
     and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
     and json_import.time_fault(nullif(p_doc -> 'last_activity', 'null')) is null
-    and not p_doc @? '$.**{512} ? (@.type() == "object" || @.type() == "array")',
+    and not json_import.is_too_deep(null, p_doc),
     false)
 $func$;
 
@@ -1262,6 +1400,7 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set jit = off
 as $func$
 declare
     v_left  integer[];
@@ -1325,7 +1464,28 @@ comment on function json_import.load_profiles(bigint, bigint, text[], bigint[], 
 
 -- Loading: one file, looked at closely -------------------------------------------
 
-create function json_import.ensure_conversation(p_bot_id bigint, p_chat_id bigint, p_file_id bigint)
+create function json_import.lacks_profile(p_bot_id bigint, p_chat_id bigint, p_file_id bigint)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select not exists (
+    select
+    from core.girls_profiles as g
+    left join json_import.profile_source as s using (bot_id, profile_id)
+    where g.bot_id = p_bot_id and (g.chat_id = p_chat_id or g.telegram_id = p_chat_id)
+      and (s.file_id = p_file_id and s.digest = json_import.profile_digest(g)) is not true)
+$func$;
+
+comment on function json_import.lacks_profile(bigint, bigint, bigint) is
+    'Whether a chat has no contact, or none but the placeholder that this file had made.';
+
+create function json_import.ensure_conversation(
+    p_bot_id   bigint,
+    p_chat_id  bigint,
+    p_file_id  bigint
+)
 returns bigint
 language plpgsql
 volatile
@@ -1333,17 +1493,18 @@ set search_path = pg_catalog, pg_temp
 as $func$
 declare
     v_conversation_id  bigint;
-    v_profile_id       bigint;
 begin
-    if not exists (
-        select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id) then
-        v_profile_id := core.ensure_contact(p_bot_id, p_chat_id, null);
+    if json_import.lacks_profile(p_bot_id, p_chat_id, null) then
         -- known as ours and empty, so that the profile may still come and fill it
+        with made as (
+            insert into core.girls_profiles as g (bot_id, telegram_id, chat_id)
+            values (p_bot_id, p_chat_id, p_chat_id)
+            on conflict (bot_id, telegram_id) do nothing
+            returning g.bot_id, g.profile_id, json_import.profile_digest(g) as digest
+        )
         insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
-        select g.bot_id, g.profile_id, p_file_id, json_import.profile_digest(g)
-        from core.girls_profiles as g
-        where g.bot_id = p_bot_id and g.profile_id = v_profile_id
-        on conflict (bot_id, profile_id) do nothing;
+        select bot_id, profile_id, p_file_id, digest
+        from made;
     end if;
     v_conversation_id := core.ensure_conversation(p_bot_id, p_chat_id, null);
     -- one writer of history at a time per conversation
@@ -1367,7 +1528,9 @@ as $func$
 select p_file.row_count > 0
    and p_file.row_count = p_file.records
    and count(*) = p_file.records
-   and sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata)) = p_file.digest
+   and sum(hashint8extended(
+           json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata), m.ordinal))
+       = p_file.sequence
 from json_import.messages_of(p_doc) as m
 where m.ordinal <= p_file.records
 $func$;
@@ -1416,6 +1579,42 @@ $func$;
 comment on function json_import.take_over(bigint, bigint, bigint, jsonb, bigint) is
     'Removes what backups had added of the messages that now come from the conversation itself.';
 
+create function json_import.wrapper_of(p_doc jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when jsonb_typeof(p_doc) = 'object'
+            then nullif(p_doc - '{chat_id,messages}'::text[], '{}') end
+$func$;
+
+comment on function json_import.wrapper_of(jsonb) is
+    'What the object around the messages says besides them; null if nothing.';
+
+create function json_import.merge_wrapper(p_held jsonb, p_old jsonb, p_new jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_held - array(
+           select o.key
+           from jsonb_each(p_old) as o
+           where p_held -> o.key = o.value and not coalesce(p_new ? o.key, false))
+       || coalesce((
+           select jsonb_object_agg(n.key, n.value)
+           from jsonb_each(p_new) as n
+           where n.value is distinct from p_old -> n.key
+             and p_held -> n.key is not distinct from p_old -> n.key), '{}')
+$func$;
+
+comment on function json_import.merge_wrapper(jsonb, jsonb, jsonb) is
+    'What a conversation''s metadata becomes when its file says p_new where it said p_old: a key that a
+bot changed meanwhile keeps what the bot says.';
+
 create function json_import.store_conversation(
     p_old      json_import.file,
     p_file_id  bigint,
@@ -1452,18 +1651,22 @@ begin
     where ordinal > v_known
     order by ordinal;
 
-    if jsonb_typeof(p_doc) = 'object' then
-        update core.conversations
-        set metadata = metadata || (p_doc - '{chat_id,messages}'::text[])
-        where bot_id = p_bot_id and conversation_id = v_conversation_id
-          and metadata is distinct from metadata || (p_doc - '{chat_id,messages}'::text[]);
-    end if;
+    update core.conversations as c
+    set metadata = w.merged
+    from (
+        select json_import.merge_wrapper(k.metadata, p_old.wrapper, json_import.wrapper_of(p_doc))
+        from core.conversations as k
+        where k.bot_id = p_bot_id and k.conversation_id = v_conversation_id
+    ) as w (merged)
+    where c.bot_id = p_bot_id and c.conversation_id = v_conversation_id
+      and c.metadata <> w.merged;
 end
 $func$;
 
-comment on function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb) is
-    'Stores a conversation''s messages: the tail if the file only grew, else all anew in place of those
-that came from it before. Messages of bots are not touched.';
+comment on function json_import.store_conversation(
+    json_import.file, bigint, bigint, bigint, jsonb) is
+    'Stores a conversation''s messages: the tail if the file only grew, else all anew in place of
+those that came from it before. Messages of bots are not touched.';
 
 create function json_import.recount(p_file_id bigint, p_bot_id bigint, p_conversation_id bigint)
 returns void
@@ -1472,14 +1675,18 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f
-set row_count = t.row_count, body_octets = t.body_octets, digest = t.digest
+set row_count = t.row_count, body_octets = t.body_octets, digest = t.digest, sequence = t.sequence
 from (
     select count(*) as row_count, coalesce(sum(octet_length(m.body)), 0) as body_octets,
-           coalesce(sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata)), 0)
-               as digest
-    from core.messages as m
-    where m.bot_id = p_bot_id and m.conversation_id = p_conversation_id
-      and m.source_file_id = p_file_id
+           coalesce(sum(m.digest), 0) as digest,
+           coalesce(sum(hashint8extended(m.digest, m.place)), 0) as sequence
+    from (
+        select body, json_import.message_digest(direction, body, sent_at, metadata) as digest,
+               row_number() over (order by message_id) as place
+        from core.messages
+        where bot_id = p_bot_id and conversation_id = p_conversation_id
+          and source_file_id = p_file_id
+    ) as m
 ) as t
 where f.file_id = p_file_id
 $func$;
@@ -1603,10 +1810,16 @@ end
 $func$;
 
 comment on function json_import.store_profiles(bigint, bigint, text, bigint, jsonb) is
-    'Stores the contacts of a profile, or of a file of profiles. 23505: another contact of the bot has
-the telegram_id.';
+    'Stores the contacts of a profile, or of a file of profiles. 23505: another contact of the bot
+has the telegram_id.';
 
-create function json_import.warnings_of(p_doc jsonb, p_kind text, p_chat_id bigint, p_bot_id bigint)
+create function json_import.warnings_of(
+    p_doc      jsonb,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_bot_id   bigint,
+    p_file_id  bigint
+)
 returns jsonb
 language sql
 stable
@@ -1641,50 +1854,46 @@ from (
     union all
     select 'no_profile', 1
     where p_kind in ('conversation', 'backup')
-      and not exists (
-        select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id)
+      and json_import.lacks_profile(p_bot_id, p_chat_id, p_file_id)
 ) as w (warning, times)
 $func$;
 
-comment on function json_import.warnings_of(jsonb, text, bigint, bigint) is
-    'Counts of what was accepted but is odd: no_zone, unknown_key, no_profile; to be asked before the
-file''s rows are stored.';
+comment on function json_import.warnings_of(jsonb, text, bigint, bigint, bigint) is
+    'Counts of what was accepted but is odd: no_zone, unknown_key, no_profile; to be asked before
+the file''s rows are stored.';
 
 create function json_import.record_count(p_doc jsonb, p_kind text)
 returns integer
 language sql
 stable
 parallel safe
-return case
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
     when p_kind = 'profile' then 1
     when p_kind = 'profiles' and jsonb_typeof(p_doc) = 'object' then
         (select count(*) from jsonb_object_keys(p_doc))
     when p_kind = 'profiles' then jsonb_array_length(p_doc)
     else (select count(*) from json_import.message_elements(p_doc))
-end;
+end
+$func$;
 
 comment on function json_import.record_count(jsonb, text) is 'Messages or profiles in a document.';
 
-create function json_import.recount_profiles(p_bot_id bigint)
+create function json_import.recount_profiles(p_file_ids bigint[])
 returns void
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f
-set row_count = t.row_count
-from (
-    select k.file_id, count(s.file_id) as row_count
-    from json_import.file as k
-    left join json_import.profile_source as s on s.file_id = k.file_id
-    where k.bot_id = p_bot_id and k.kind in ('profile', 'profiles')
-    group by k.file_id
-) as t
-where f.file_id = t.file_id and f.row_count <> t.row_count
+set row_count = (
+    select count(*) from json_import.profile_source as s where s.file_id = f.file_id)
+where f.file_id = any (p_file_ids) and f.kind in ('profile', 'profiles')
 $func$;
 
-comment on function json_import.recount_profiles(bigint) is
-    'Brings the ledger''s counts of contacts in line: a file of its own takes a contact over.';
+comment on function json_import.recount_profiles(bigint[]) is
+    'Brings files'' counts of contacts in the ledger in line: a file of its own takes a contact over.';
 
 create function json_import.store(
     p_run_id   bigint,
@@ -1702,6 +1911,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 declare
     v_doc      jsonb := json_import.parse(p_bytes);
+    v_sources  bigint[];
     v_file_id  bigint;
 begin
     insert into json_import.file as f (
@@ -1709,12 +1919,13 @@ begin
     values (
         p_bot_id, p_path, p_kind, p_chat_id, 'loaded', sha256(p_bytes), octet_length(p_bytes),
         json_import.record_count(v_doc, p_kind),
-        json_import.warnings_of(v_doc, p_kind, p_chat_id, p_bot_id) || json_import.bom_warning(p_bytes),
-        case when p_kind in ('conversation', 'backup') and jsonb_typeof(v_doc) = 'object'
-             then nullif(v_doc - '{chat_id,messages}'::text[], '{}') end,
+        json_import.warnings_of(v_doc, p_kind, p_chat_id, p_bot_id, p_old.file_id)
+            || json_import.bom_warning(p_bytes),
+        case when p_kind in ('conversation', 'backup') then json_import.wrapper_of(v_doc) end,
         p_run_id)
     on conflict (bot_id, path) do update
-        set status = 'loaded', sha256 = excluded.sha256, octets = excluded.octets,
+        set kind = excluded.kind, chat_id = excluded.chat_id, status = 'loaded', reason = null,
+            sha256 = excluded.sha256, octets = excluded.octets,
             records = excluded.records, defects = 0, warnings = excluded.warnings,
             wrapper = excluded.wrapper, must_reread = false, run_id = excluded.run_id,
             imported_at = excluded.imported_at
@@ -1724,7 +1935,19 @@ begin
         perform json_import.store_conversation(p_old, v_file_id, p_bot_id, p_chat_id, v_doc);
     elsif p_kind = 'backup' then
         perform json_import.store_backup(v_file_id, p_bot_id, p_chat_id, v_doc);
+        if p_old.row_count > 0 and (p_old.status, p_old.sha256) <> ('loaded', sha256(p_bytes)) then
+            -- another backup may hold what this one no longer says
+            update json_import.file
+            set must_reread = true
+            where bot_id = p_bot_id and chat_id = p_chat_id and kind = 'backup'
+              and file_id <> v_file_id;
+        end if;
     else
+        v_sources := array(
+            select s.file_id
+            from core.girls_profiles as g
+            join json_import.profile_source as s using (bot_id, profile_id)
+            where g.bot_id = p_bot_id and g.chat_id = p_chat_id);
         perform json_import.store_profiles(v_file_id, p_bot_id, p_kind, p_chat_id, v_doc);
     end if;
 
@@ -1733,14 +1956,15 @@ begin
         from core.conversations as c
         where c.bot_id = p_bot_id and c.chat_id = p_chat_id;
     else
-        perform json_import.recount_profiles(p_bot_id);
+        perform json_import.recount_profiles(v_sources || v_file_id);
     end if;
     delete from json_import.reject where file_id = v_file_id;
     delete from json_import.kept_bytes where file_id = v_file_id;
 end
 $func$;
 
-comment on function json_import.store(bigint, bigint, text, text, bigint, bytea, json_import.file) is
+comment on function json_import.store(
+    bigint, bigint, text, text, bigint, bytea, json_import.file) is
     'Stores a sound file: its ledger row (p_old is the one before, or null) and its rows.';
 
 create function json_import.quarantine(
@@ -1766,9 +1990,9 @@ begin
         p_bot_id, p_path, p_kind, p_chat_id, 'quarantined', sha256(p_bytes),
         coalesce(octet_length(p_bytes), 0), cardinality(p_defects), p_run_id)
     on conflict (bot_id, path) do update
-        set status = 'quarantined', sha256 = excluded.sha256, octets = excluded.octets,
-            defects = excluded.defects, reason = null, run_id = excluded.run_id,
-            imported_at = excluded.imported_at
+        set kind = excluded.kind, chat_id = excluded.chat_id, status = 'quarantined', reason = null,
+            sha256 = excluded.sha256, octets = excluded.octets, defects = excluded.defects,
+            must_reread = false, run_id = excluded.run_id, imported_at = excluded.imported_at
     returning f.file_id into v_file_id;
 
     delete from json_import.reject where file_id = v_file_id;
@@ -1807,30 +2031,39 @@ as $func$
 declare
     v_old      json_import.file;
     v_defects  json_import.defect[];
+    v_state    text;
     v_message  text;
     v_detail   text;
 begin
     select * into v_old from json_import.file where bot_id = p_bot_id and path = p_path for update;
-    begin
-        v_defects := array(
-            select d from json_import.defects(p_bytes, p_kind, p_chat_id, p_strict) as d);
-        if v_defects = '{}' and p_strict and p_kind in ('conversation', 'backup')
-           and not exists (
-               select from core.girls_profiles where bot_id = p_bot_id and chat_id = p_chat_id) then
-            v_defects := array[row(
-                '', 'MB425', format('chat %s has no profile', p_chat_id), null)::json_import.defect];
-        end if;
-        if v_defects = '{}' then
-            perform json_import.store(
-                p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_old);
-            return;
-        end if;
-    exception
-        -- what the file's content can cause; the server's own trouble is not blamed on the file
-        when integrity_constraint_violation or data_exception or program_limit_exceeded then
-            get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
-            v_defects := array[row('', 'MB422', concat_ws('; ', v_message, nullif(v_detail, '')), null)::json_import.defect];
-    end;
+    for v_attempt in 1 .. 2 loop
+        begin
+            v_state := null;
+            v_defects := array(
+                select d from json_import.defects(p_bytes, p_kind, p_chat_id, p_strict) as d);
+            if v_defects = '{}' and p_strict and p_kind in ('conversation', 'backup')
+               and json_import.lacks_profile(p_bot_id, p_chat_id, v_old.file_id) then
+                v_defects := array[row(
+                    '', 'MB425', format('chat %s has no profile', p_chat_id), null
+                )::json_import.defect];
+            end if;
+            if v_defects = '{}' then
+                perform json_import.store(
+                    p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_old);
+                return;
+            end if;
+        exception
+            -- what the file's content can cause; the server's own trouble is not blamed on it
+            when integrity_constraint_violation or data_exception or program_limit_exceeded then
+                get stacked diagnostics v_state = returned_sqlstate, v_message = message_text,
+                                        v_detail = pg_exception_detail;
+                v_defects := array[row(
+                    '', 'MB422', concat_ws('; ', v_message, nullif(v_detail, '')), null
+                )::json_import.defect];
+        end;
+        -- a bot may have made the same contact in this very moment: then look again
+        exit when v_state is distinct from '23505';
+    end loop;
     perform json_import.quarantine(
         p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_defects);
 end
@@ -1852,6 +2085,7 @@ returns table (loaded integer, quarantined integer, row_count bigint)
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $func$
 declare
     v_left     integer[] := array(select generate_subscripts(p_paths, 1));
@@ -1867,10 +2101,20 @@ begin
     exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
         null;  -- nothing of the batch is in: each file is looked at by itself
     end;
-    foreach v_ordinal in array v_left loop
-        perform json_import.load_file(
-            p_run_id, p_bot_id, p_paths[v_ordinal], p_kind, p_chat_ids[v_ordinal],
-            p_docs[v_ordinal], p_strict);
+    while v_left <> '{}' loop
+        foreach v_ordinal in array v_left loop
+            perform json_import.load_file(
+                p_run_id, p_bot_id, p_paths[v_ordinal], p_kind, p_chat_ids[v_ordinal],
+                p_docs[v_ordinal], p_strict);
+        end loop;
+        -- backups of which another one, read after them, has changed
+        v_left := array(
+            select o.ordinal
+            from generate_subscripts(p_paths, 1) as o (ordinal)
+            join json_import.file as f
+                on f.bot_id = p_bot_id and f.path = p_paths[o.ordinal] and f.must_reread
+            where p_kind = 'backup'
+            order by o.ordinal);
     end loop;
     return query
         select count(*) filter (where f.status = 'loaded')::integer,
@@ -1882,8 +2126,8 @@ end
 $func$;
 
 comment on function json_import.load(bigint, bigint, text, text[], bigint[], bytea[], boolean) is
-    'Loads a batch of files of one kind and one bot, in the caller''s transaction: how many were loaded
-and how many put into quarantine, and the rows of those loaded.';
+    'Loads a batch of files of one kind and one bot, in the caller''s transaction: how many were
+loaded and how many put into quarantine, and the rows of those loaded.';
 
 -- Runs ------------------------------------------------------------------------
 
@@ -1947,13 +2191,18 @@ as $func$
 declare
     v_wanted  bigint[];
 begin
-    select coalesce(array_agg(u.ordinal order by u.ordinal), '{}') into v_wanted
-    from unnest(p_paths, p_sha256s) with ordinality as u (path, sha256, ordinal)
-    where not exists (
-        select
-        from json_import.file as f
-        where f.bot_id = p_bot_id and f.path = u.path and f.sha256 = u.sha256
-          and not f.must_reread);
+    with given as (
+        select u.ordinal, f.kind, f.chat_id, f.row_count,
+               coalesce(f.sha256 = u.sha256 and not f.must_reread, false) as is_known
+        from unnest(p_paths, p_sha256s) with ordinality as u (path, sha256, ordinal)
+        left join json_import.file as f on f.bot_id = p_bot_id and f.path = u.path
+    )
+    select coalesce(array_agg(g.ordinal order by g.ordinal), '{}') into v_wanted
+    from given as g
+    where not g.is_known
+       -- what a changed backup no longer says another of the chat may hold
+       or g.kind = 'backup' and g.chat_id in (
+           select c.chat_id from given as c where not c.is_known and c.row_count > 0);
     update json_import.run
     set unchanged = unchanged + cardinality(p_paths) - cardinality(v_wanted)
     where run_id = p_run_id and cardinality(v_wanted) < cardinality(p_paths);
@@ -1962,8 +2211,8 @@ end
 $func$;
 
 comment on function json_import.wanted(bigint, bigint, text[], bytea[]) is
-    'Which files (ordinals, from 1) the ledger doesn''t know with these bytes; the others are counted
-as unchanged.';
+    'Which files (ordinals, from 1) the ledger doesn''t know with these bytes, or has to read again;
+the others are counted as unchanged.';
 
 create function json_import.note_entry(
     p_run_id   bigint,
@@ -1994,7 +2243,8 @@ begin
 end
 $func$;
 
-comment on function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text) is
+comment on function json_import.note_entry(
+    bigint, bigint, text, text, bigint, bigint, text, text) is
     'Notes an entry that is not read: ignored for a reason or, with a code, put into quarantine
 without bytes (unreadable, too large).';
 
@@ -2008,6 +2258,7 @@ returns table (bot_id bigint, path text, status text, defects integer)
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $func$
 declare
     v_file  record;
@@ -2045,7 +2296,8 @@ join json_import.file as f using (file_id)
 join core.bots as b on b.bot_id = f.bot_id
 join core.error_code as c on c.code = r.code;
 
-comment on view json_import.rejects is 'Every defect in quarantine with its file and the next step.';
+comment on view json_import.rejects is
+    'Every defect in quarantine with its file and the next step.';
 comment on column json_import.rejects.hint is 'The next step.';
 
 create function json_import.report(p_bot_id bigint default null)
@@ -2150,8 +2402,10 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when p_type = 'number'
-    then floor(p_value::numeric * case when p_value::numeric < 1e11 then 1000000 else 1000 end + 0.5)
-    else ((make_date(t[1]::integer, t[2]::integer, t[3]::integer) - date '1970-01-01') * 86400::bigint
+    then floor(0.5 + p_value::numeric
+                     * case when p_value::numeric < 1e11 then 1000000 else 1000 end)
+    else ((make_date(t[1]::integer, t[2]::integer, t[3]::integer) - date '1970-01-01')
+          * 86400::bigint
           + t[4]::integer * 3600 + t[5]::integer * 60 + t[6]::integer
           - case when t[8] = '-' then -60 else 60 end
             * (coalesce(t[9], '0')::integer * 60 + coalesce(t[10], '0')::integer)) * 1000000
@@ -2231,15 +2485,16 @@ with source as (
           and c.nth = s.nth and c.metadata is not distinct from s.metadata)
 )
 select count(*), coalesce(sum(octet_length(body)), 0),
-       coalesce(sum(('x' || left(md5(concat_ws('|', direction, micros, body)), 16))::bit(64)::bigint), 0),
+       coalesce(sum(('x' || left(md5(concat_ws('|', direction, micros, body)), 16)
+                    )::bit(64)::bigint), 0),
        coalesce((select fact from missing order by place limit 1),
                 (select fact from surplus order by place limit 1))
 from source
 $func$;
 
 comment on function json_import.reconcile_messages(json_import.file, bytea) is
-    'Compares a conversation or backup with the table: messages, bytes of text, sum of hashes, and the
-first difference (null: none). A backup''s messages must all be in the conversation.';
+    'Compares a conversation or backup with the table: messages, bytes of text, sum of hashes, and
+the first difference (null: none). A backup''s messages must all be in the conversation.';
 
 create function json_import.reconcile_contacts(p_file json_import.file, p_bytes bytea)
 returns table (records bigint, octets numeric, digest numeric, difference text)
@@ -2299,13 +2554,16 @@ with document as (
     where g.profile_id is null
        or (o.file_id = p_file.file_id and g.updated_at <= p_file.imported_at)
 )
-select (select count(*) from source), (select coalesce(sum(octet_length(s.entry::text)), 0) from source as s),
-       (select coalesce(sum(('x' || left(md5(s.entry::text), 16))::bit(64)::bigint), 0) from source as s),
+select (select count(*) from source),
+       (select coalesce(sum(octet_length(s.entry::text)), 0) from source as s),
+       (select coalesce(sum(('x' || left(md5(s.entry::text), 16))::bit(64)::bigint), 0)
+        from source as s),
        (select fact from difference where fact !~ ': $' order by chat_id limit 1)
 $func$;
 
 comment on function json_import.reconcile_contacts(json_import.file, bytea) is
-    'The same for a profile, or a file of profiles: the first contact whose row says something else.';
+    'The same for a profile, or a file of profiles: the first contact whose row says something
+else.';
 
 create function json_import.reconcile(p_bot_id bigint, p_paths text[], p_docs bytea[])
 returns table (path text, chat_id bigint, verdict text, records bigint, octets numeric,
