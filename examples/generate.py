@@ -4,7 +4,7 @@
 The same arguments give the same bytes, everywhere: examples/legacy and examples/broken are the
 output of the first two, and a test compares. Only the standard library is used.
 """
-# ruff: noqa: RUF001, S311 (people write Cyrillic; nothing here is a secret)
+# ruff: noqa: S311 (people write Cyrillic; nothing here is a secret)
 
 import argparse
 import itertools
@@ -84,6 +84,7 @@ def between(rng: random.Random, low: int, high: int) -> int:
 
 
 def write(folder: Path, path: str, data: bytes | str) -> None:
+    """Writes one file, and the folders above it."""
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -128,6 +129,7 @@ class Said:
 
 
 def stamp(at: datetime, form: str) -> str | int | float:
+    """A moment as one of the programs would have written it."""
     match form:
         case "iso_z":
             return at.replace(tzinfo=None).isoformat() + "Z"
@@ -179,11 +181,13 @@ def tell(rng: random.Random, count: int, step: int) -> list[Said]:
 
 
 def as_message(said: Said, body_key: str, form: str) -> dict:
+    """A message as the bot's program spelled it."""
     made = {body_key: said.body, "direction": said.direction, "ts": stamp(said.at, form)}
     return made | said.more
 
 
 def as_profile(rng: random.Random, chat_id: int, story: list[Said], form: str) -> dict:
+    """A contact as the bot's program kept it."""
     last = stamp(story[-1].at, form) if story and rng.random() > 0.08 else None
     days = []
     for _ in range(between(rng, 0, 3)):
@@ -218,6 +222,7 @@ def write_legacy(folder: Path, seed: int) -> None:
 
 
 def write_bot(folder: Path, habit: Habit, rng: random.Random) -> None:
+    """One bot's folder, in its program's habit."""
     single: list[dict] = []
     for number in range(habit.contacts):
         chat_id = habit.first_chat + number * 7919 + between(rng, 0, 7000)
@@ -287,6 +292,7 @@ def conversation(*items: str) -> str:
 
 
 def profile(**keys) -> str:
+    """A sound profile to break."""
     made = {"name": "Лена", "last_activity": "2024-01-15T10:30:00Z", "message_count": 3,
             "summary": {}, "profile": {}, "previous_response_id": None}
     return json.dumps(keys | made | keys, ensure_ascii=False, indent=1) + "\n"
@@ -410,12 +416,14 @@ class Chunk:
 
 @dataclass
 class Totals:
+    """What was written: files, of them bad, messages, bytes."""
     files: int = 0
     bad: int = 0
     messages: int = 0
     octets: int = 0
 
     def add(self, other: "Totals") -> None:
+        """Adds another's counts."""
         self.files += other.files
         self.bad += other.bad
         self.messages += other.messages
@@ -441,6 +449,7 @@ class Stock:
 
     @staticmethod
     def phrase(rng: random.Random, words: list[str], low: int, high: int) -> str:
+        """A few words of small talk, escaped for JSON."""
         text = " ".join(pick(rng, words) for _ in range(between(rng, low, high)))
         return json.dumps(text, ensure_ascii=False)[1:-1]
 
@@ -449,6 +458,7 @@ stock: Stock
 
 
 def prepare(seed: int) -> None:
+    """Everything that a process needs, made once."""
     global stock
     stock = Stock(seed)
 
@@ -492,6 +502,7 @@ def conversation_text(rng: random.Random, chat_id: int, count: int) -> str:
 
 
 def profile_text(rng: random.Random, chat_id: int, count: int) -> str:
+    """The profile file of one contact, as JSON."""
     day = stock.days[between(rng, 0, DAYS - 1)]
     key = day[:-1].replace("-", "") + f"{between(rng, 100_000, 235_959)}"
     return (f'{{"chat_id": {chat_id}, "name": {pick(rng, stock.names)}, "last_activity": '
@@ -514,6 +525,7 @@ def spoil(rng: random.Random, text: str) -> bytes:
 
 
 def write_chunk(chunk: Chunk) -> Totals:
+    """Writes one process's share."""
     totals = Totals()
     for number, count in chunk.contacts:
         rng = random.Random(f"{stock.seed} {chunk.bot} {number}")
@@ -563,6 +575,7 @@ def write_bulk(folder: Path, seed: int, bots: int, messages: int, contacts: int,
 
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, about in (("legacy", "three bots, every shape of every file, nothing broken"),
@@ -589,6 +602,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand."""
     arguments = read_arguments(argv)
     if arguments.command == "legacy":
         write_legacy(arguments.folder, arguments.seed)

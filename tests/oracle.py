@@ -269,6 +269,7 @@ def parse(text: str):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object; one that repeats a key says which."""
     made = dict(pairs)
     if len(made) == len(pairs):
         return made
@@ -388,6 +389,7 @@ HALF = re.compile("[\ud800-\udfff]")
 
 
 def text_defects(text: str, pointer: str) -> Iterator[Defect]:
+    """What no text column can hold: \\u0000 and half characters."""
     if "\0" in text:
         yield Defect("nul_escape", pointer)
     if HALF.search(text):
@@ -437,6 +439,7 @@ class Checks:
         return None
 
     def integer(self, given: dict, key: str, low: int, high: int, pointer: str) -> int | None:
+        """given[key] as an int within low and high, None if absent, else a defect."""
         value = given.get(key)
         if value is None:
             return None
@@ -449,6 +452,7 @@ class Checks:
         return None
 
     def time(self, given: dict, key: str, pointer: str) -> datetime | None:
+        """given[key] as an aware datetime, None if absent, else a defect."""
         value = given.get(key)
         if value is None:
             return None
@@ -550,6 +554,7 @@ class Checks:
         return [self.message(item, f"{pointer}/{i}") for i, item in enumerate(items)], other
 
     def message(self, item, pointer: str) -> Message | None:
+        """One message, or None after a defect that leaves nothing of it."""
         if not isinstance(item, dict):
             self.fail("wrong_shape", pointer)
             return None
@@ -608,6 +613,7 @@ def parse_unix(value: int | Decimal) -> datetime | str:
 
 
 def moment(microseconds: int) -> datetime | str:
+    """A datetime from microseconds since 1970, or the defect that it is outside 1970 to 2099."""
     if not 0 <= microseconds < 4_102_444_800_000_000:
         return "timestamp_range"
     return EPOCH + timedelta(microseconds=microseconds)
@@ -630,6 +636,7 @@ def add_profiles(oracle: Oracle, file: File, content: list[dict] | dict) -> None
 
 
 def put_profile(oracle: Oracle, chat_id: int, profile: dict) -> None:
+    """Makes this the profile of the chat, and lets go of the telegram id of the one before."""
     if old := oracle.profiles.get(chat_id):
         del oracle.telegram_owners[old["telegram_id"]]
     oracle.telegram_owners[profile["telegram_id"]] = chat_id
