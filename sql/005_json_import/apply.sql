@@ -1215,6 +1215,91 @@ $func$;
 
 comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark as a warning.';
 
+create function json_import.new_conversations(
+    p_bot_id    bigint,
+    p_paths     text[],
+    p_chat_ids  bigint[],
+    p_docs      bytea[]
+)
+returns table (ordinal bigint, path text, chat_id bigint, bytes bytea, messages jsonb,
+               wrapper_strings integer, file_id bigint, conversation_id bigint, profile_id bigint)
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select u.ordinal, u.path, u.chat_id, u.bytes,
+       case jsonb_typeof(d.content)
+           when 'array' then d.content
+           when 'object' then
+               case when d.content -> 'chat_id' = to_jsonb(u.chat_id)
+                    then d.content -> 'messages' end
+       end,
+       case jsonb_typeof(d.content) when 'object' then 2 else 0 end,
+       nextval('json_import.file_file_id_seq'),
+       nextval('core.conversations_conversation_id_seq'),
+       -- locked, which is what the foreign key's trigger would do, but once per file
+       (select g.profile_id
+        from core.girls_profiles as g
+        where g.bot_id = p_bot_id and g.chat_id = u.chat_id
+        order by g.profile_id
+        limit 1
+        for key share)
+from unnest(p_paths, p_chat_ids, p_docs) with ordinality as u (path, chat_id, bytes, ordinal)
+cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
+where not exists (
+    select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
+  and not exists (
+    select from core.conversations as c where c.bot_id = p_bot_id and c.chat_id = u.chat_id)
+$func$;
+
+comment on function json_import.new_conversations(bigint, text[], bigint[], bytea[]) is
+    'Of a batch the files that are new, with a chat that is new, each parsed once: its array of
+messages (null: of another shape), the ids it will get, and its contact, locked.';
+
+create function json_import.plain_messages(p_messages jsonb)
+returns table (place bigint, direction text, body text, sent_at timestamptz, is_iso boolean,
+               has_no_zone boolean)
+language sql
+stable
+rows 100
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select m.place, m.direction, coalesce(m.text, m.content),
+       case
+           when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
+             or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
+                and length(m.ts) <= 30
+             or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
+             or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
+                and length(m.ts) <= 29
+             or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
+                and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
+             or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
+                and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
+           then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
+                     then m.ts::timestamptz end
+           -- float8 is exact to the microsecond for up to six decimals
+           when s.shape = '' and length(m.ts) between 1 and 13
+             or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
+           then to_timestamp(case when m.ts::float8 < 100000000000
+                                  then m.ts::float8 else m.ts::float8 / 1000 end)
+       end,
+       m.ts like '____-%', s.shape in ('--T::', '--T::.')
+from rows from (
+    jsonb_to_recordset(
+        case when jsonb_typeof(p_messages) = 'array'
+              and not p_messages @? '$[*] ? (@.type() != "object"
+                  || @.text.type() != "string" || @.content.type() != "string")'
+             then p_messages end) as (text text, content text, direction text, ts text)
+) with ordinality as m (text, content, direction, ts, place)
+cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+$func$;
+
+comment on function json_import.plain_messages(jsonb) is
+    'The messages of an array, read at a glance, with their place from 1: sent_at is null where the
+time needs a closer look. Nothing at all if an element is no object, or a text no string.';
+
 create function json_import.load_conversations(
     p_run_id    bigint,
     p_bot_id    bigint,
@@ -1236,63 +1321,12 @@ declare
 begin
     -- Each document is parsed once. Only files that are new, of exactly the common shape, and whose
     -- chat is new as well are stored here; all others are left to load_file, which looks closer.
-    -- The contact's row is locked, which is what the foreign key's trigger would do, once per file.
     with document as materialized (
-        select u.ordinal, u.path, u.chat_id, u.bytes, d.content,
-               case jsonb_typeof(d.content)
-                   when 'array' then d.content
-                   when 'object' then
-                       case when d.content -> 'chat_id' = to_jsonb(u.chat_id)
-                            then d.content -> 'messages' end
-               end as messages,
-               case jsonb_typeof(d.content) when 'object' then 2 else 0 end as wrapper_strings,
-               nextval('json_import.file_file_id_seq') as file_id,
-               nextval('core.conversations_conversation_id_seq') as conversation_id,
-               (select g.profile_id
-                from core.girls_profiles as g
-                where g.bot_id = p_bot_id and g.chat_id = u.chat_id
-                order by g.profile_id
-                limit 1
-                for key share) as profile_id
-        from unnest(p_paths, p_chat_ids, p_docs)
-            with ordinality as u (path, chat_id, bytes, ordinal)
-        cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
-        where not exists (
-            select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
-          and not exists (
-            select from core.conversations as c
-            where c.bot_id = p_bot_id and c.chat_id = u.chat_id)
+        select * from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs)
     ), message as materialized (
-        select d.ordinal, m.place, m.direction, coalesce(m.text, m.content) as body,
-               m.ts like '____-%' as is_iso, s.shape in ('--T::', '--T::.') as has_no_zone,
-               case
-                   when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
-                     or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
-                        and length(m.ts) <= 30
-                     or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
-                     or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
-                        and length(m.ts) <= 29
-                     or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
-                        and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
-                     or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
-                        and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
-                   then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
-                             then m.ts::timestamptz end
-                   -- float8 is exact to the microsecond for up to six decimals
-                   when s.shape = '' and length(m.ts) between 1 and 13
-                     or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
-                   then to_timestamp(case when m.ts::float8 < 100000000000
-                                          then m.ts::float8 else m.ts::float8 / 1000 end)
-               end as sent_at
+        select d.ordinal, m.*
         from document as d
-        cross join lateral rows from (jsonb_to_recordset(
-            case when jsonb_typeof(d.messages) = 'array'
-                  and not d.messages @? '$[*] ? (@.type() != "object"
-                      || @.text.type() != "string" || @.content.type() != "string")'
-                 then d.messages end)
-            as (text text, content text, direction text, ts text))
-            with ordinality as m (text, content, direction, ts, place)
-        cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+        cross join lateral json_import.plain_messages(d.messages) as m
     ), total as (
         select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
                count(*) filter (where m.has_no_zone) as no_zone,
@@ -1612,8 +1646,8 @@ select p_held - array(
 $func$;
 
 comment on function json_import.merge_wrapper(jsonb, jsonb, jsonb) is
-    'What a conversation''s metadata becomes when its file says p_new where it said p_old: a key that a
-bot changed meanwhile keeps what the bot says.';
+    'What a conversation''s metadata becomes when its file says p_new where it said p_old: a key
+that a bot changed meanwhile keeps what the bot says.';
 
 create function json_import.store_conversation(
     p_old      json_import.file,
@@ -1734,7 +1768,7 @@ $func$;
 comment on function json_import.store_backup(bigint, bigint, bigint, jsonb) is
     'Adds those messages of a backup that the conversation doesn''t hold as often.';
 
-create function json_import.store_profiles(
+create function json_import.refill_profiles(
     p_file_id  bigint,
     p_bot_id   bigint,
     p_kind     text,
@@ -1742,76 +1776,88 @@ create function json_import.store_profiles(
     p_doc      jsonb
 )
 returns void
-language plpgsql
+language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
-begin
-    -- Contacts that are here already. A row as the import left it is replaced; one that a bot made
-    -- or changed keeps what it says, and only its blanks are filled.
-    with incoming as (
-        select r.*, g.profile_id,
-               s.digest is distinct from json_import.profile_digest(g) as is_live
-        from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
-        cross join lateral (
-            select *
-            from core.girls_profiles as c
-            where c.bot_id = p_bot_id and c.chat_id = r.chat_id
-            order by c.telegram_id = r.telegram_id desc, c.profile_id
-            limit 1
-        ) as g
-        left join json_import.profile_source as s
-            on s.bot_id = p_bot_id and s.profile_id = g.profile_id
-        left join json_import.file as f on f.file_id = s.file_id
-        -- a contact's own file is newer than the file of all contacts
-        where not (p_kind = 'profiles' and coalesce(f.kind = 'profile', false))
-    ), updated as (
-        update core.girls_profiles as g
-        set telegram_id   = case when i.is_live then g.telegram_id else i.telegram_id end,
-            name          = case when i.is_live then coalesce(g.name, i.name) else i.name end,
-            last_activity = case when i.is_live then greatest(g.last_activity, i.last_activity)
-                                 else i.last_activity end,
-            message_count = case when i.is_live then greatest(g.message_count, i.message_count)
-                                 else i.message_count end,
-            summary       = case when i.is_live then i.summary || g.summary else i.summary end,
-            profile       = case when i.is_live then i.profile || g.profile else i.profile end,
-            previous_response_id =
-                case when i.is_live then coalesce(g.previous_response_id, i.previous_response_id)
-                     else i.previous_response_id end,
-            extra         = case when i.is_live then i.extra || g.extra else i.extra end
-        from incoming as i
-        where g.bot_id = p_bot_id and g.profile_id = i.profile_id
-        returning g.profile_id,
-                  case when i.is_live then 0 else json_import.profile_digest(g) end as digest
-    )
-    insert into json_import.profile_source as s (bot_id, profile_id, file_id, digest)
-    select p_bot_id, profile_id, p_file_id, digest
-    from updated
-    on conflict (bot_id, profile_id) do update
-        set file_id = excluded.file_id, digest = excluded.digest;
-
-    with inserted as (
-        insert into core.girls_profiles as g (
-            bot_id, telegram_id, chat_id, name, last_activity, message_count, summary, profile,
-            previous_response_id, extra)
-        select p_bot_id, r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
-               r.summary, r.profile, r.previous_response_id, r.extra
-        from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
-        where not exists (
-            select
-            from core.girls_profiles as c
-            where c.bot_id = p_bot_id and c.chat_id = r.chat_id)
-        returning g.profile_id, json_import.profile_digest(g) as digest
-    )
-    insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
-    select p_bot_id, profile_id, p_file_id, digest
-    from inserted;
-end
+with incoming as (
+    select r.*, g.profile_id,
+           s.digest is distinct from json_import.profile_digest(g) as is_live
+    from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
+    cross join lateral (
+        select *
+        from core.girls_profiles as c
+        where c.bot_id = p_bot_id and c.chat_id = r.chat_id
+        order by c.telegram_id = r.telegram_id desc, c.profile_id
+        limit 1
+    ) as g
+    left join json_import.profile_source as s
+        on s.bot_id = p_bot_id and s.profile_id = g.profile_id
+    left join json_import.file as f on f.file_id = s.file_id
+    -- a contact's own file is newer than the file of all contacts
+    where not (p_kind = 'profiles' and coalesce(f.kind = 'profile', false))
+), updated as (
+    update core.girls_profiles as g
+    set telegram_id   = case when i.is_live then g.telegram_id else i.telegram_id end,
+        name          = case when i.is_live then coalesce(g.name, i.name) else i.name end,
+        last_activity = case when i.is_live then greatest(g.last_activity, i.last_activity)
+                             else i.last_activity end,
+        message_count = case when i.is_live then greatest(g.message_count, i.message_count)
+                             else i.message_count end,
+        summary       = case when i.is_live then i.summary || g.summary else i.summary end,
+        profile       = case when i.is_live then i.profile || g.profile else i.profile end,
+        previous_response_id =
+            case when i.is_live then coalesce(g.previous_response_id, i.previous_response_id)
+                 else i.previous_response_id end,
+        extra         = case when i.is_live then i.extra || g.extra else i.extra end
+    from incoming as i
+    where g.bot_id = p_bot_id and g.profile_id = i.profile_id
+    returning g.profile_id,
+              case when i.is_live then 0 else json_import.profile_digest(g) end as digest
+)
+insert into json_import.profile_source as s (bot_id, profile_id, file_id, digest)
+select p_bot_id, profile_id, p_file_id, digest
+from updated
+on conflict (bot_id, profile_id) do update
+    set file_id = excluded.file_id, digest = excluded.digest
 $func$;
 
-comment on function json_import.store_profiles(bigint, bigint, text, bigint, jsonb) is
-    'Stores the contacts of a profile, or of a file of profiles. 23505: another contact of the bot
-has the telegram_id.';
+comment on function json_import.refill_profiles(bigint, bigint, text, bigint, jsonb) is
+    'Brings contacts that are here already in line with a file. A row as the import left it is
+replaced; one that a bot made or changed keeps what it says, and only its blanks are filled.';
+
+create function json_import.add_profiles(
+    p_file_id  bigint,
+    p_bot_id   bigint,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_doc      jsonb
+)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+with inserted as (
+    insert into core.girls_profiles as g (
+        bot_id, telegram_id, chat_id, name, last_activity, message_count, summary, profile,
+        previous_response_id, extra)
+    select p_bot_id, r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
+           r.summary, r.profile, r.previous_response_id, r.extra
+    from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
+    where not exists (
+        select
+        from core.girls_profiles as c
+        where c.bot_id = p_bot_id and c.chat_id = r.chat_id)
+    returning g.profile_id, json_import.profile_digest(g) as digest
+)
+insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
+select p_bot_id, profile_id, p_file_id, digest
+from inserted
+$func$;
+
+comment on function json_import.add_profiles(bigint, bigint, text, bigint, jsonb) is
+    'Stores the contacts that are new. 23505: another contact of the bot has the telegram_id.';
 
 create function json_import.warnings_of(
     p_doc      jsonb,
@@ -1893,7 +1939,8 @@ where f.file_id = any (p_file_ids) and f.kind in ('profile', 'profiles')
 $func$;
 
 comment on function json_import.recount_profiles(bigint[]) is
-    'Brings files'' counts of contacts in the ledger in line: a file of its own takes a contact over.';
+    'Brings files'' counts of contacts in the ledger in line: a file of its own takes a contact
+over.';
 
 create function json_import.store(
     p_run_id   bigint,
@@ -1948,7 +1995,8 @@ begin
             from core.girls_profiles as g
             join json_import.profile_source as s using (bot_id, profile_id)
             where g.bot_id = p_bot_id and g.chat_id = p_chat_id);
-        perform json_import.store_profiles(v_file_id, p_bot_id, p_kind, p_chat_id, v_doc);
+        perform json_import.refill_profiles(v_file_id, p_bot_id, p_kind, p_chat_id, v_doc);
+        perform json_import.add_profiles(v_file_id, p_bot_id, p_kind, p_chat_id, v_doc);
     end if;
 
     if p_kind in ('conversation', 'backup') then

@@ -45,7 +45,8 @@ drop function json_import.store(bigint, bigint, text, text, bigint, bytea, json_
 drop function json_import.recount_profiles(bigint[]);
 drop function json_import.record_count(jsonb, text);
 drop function json_import.warnings_of(jsonb, text, bigint, bigint, bigint);
-drop function json_import.store_profiles(bigint, bigint, text, bigint, jsonb);
+drop function json_import.add_profiles(bigint, bigint, text, bigint, jsonb);
+drop function json_import.refill_profiles(bigint, bigint, text, bigint, jsonb);
 drop function json_import.store_backup(bigint, bigint, bigint, jsonb);
 drop function json_import.recount(bigint, bigint, bigint);
 drop function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb);
@@ -58,6 +59,8 @@ drop function json_import.lacks_profile(bigint, bigint, bigint);
 drop function json_import.load_profiles(bigint, bigint, text[], bigint[], bytea[]);
 drop function json_import.is_plain_profile(jsonb, bigint);
 drop function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]);
+drop function json_import.plain_messages(jsonb);
+drop function json_import.new_conversations(bigint, text[], bigint[], bytea[]);
 drop function json_import.bom_warning(bytea);
 drop function json_import.profile_digest(core.girls_profiles);
 drop function json_import.profiles_of(jsonb, text, bigint);
