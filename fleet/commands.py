@@ -168,7 +168,7 @@ def graph(ctx: Context) -> int:
 
 def env(ctx: Context) -> int:
     ctx.connect().close()  # what it prints must work
-    ctx.screen.text(ctx.target.exports().rstrip("\n"), "exports")
+    ctx.screen.text(ctx.target.exports(os.environ), "exports")
     return DONE
 
 

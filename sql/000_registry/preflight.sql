@@ -8,7 +8,7 @@ with fact as (
            r.rolsuper as superuser,
            r.rolsuper or r.rolcreaterole as makes_roles,
            pg_has_role(r.oid, d.datdba, 'usage') as owner,
-           coalesce(has_schema_privilege(to_regnamespace('public'), 'create'), false) as public_open,
+           coalesce(has_schema_privilege(to_regnamespace('public'), 'create'), false) as may_create,
            quote_ident(r.rolname) as login,
            quote_ident(d.datname) as database
     from pg_catalog.pg_database as d
@@ -34,8 +34,8 @@ cross join lateral (values
     (5, 'the login has the rights of the database''s owner', f.owner,
      case when f.superuser then 'superuser' when f.owner then 'owner' else 'not the owner' end,
      format('alter database %s owner to %s', f.database, f.login)),
-    (6, 'the login may make tables in schema public', f.public_open,
-     case when f.public_open then 'CREATE' else 'no CREATE' end,
+    (6, 'the login may make tables in schema public', f.may_create,
+     case when f.may_create then 'CREATE' else 'no CREATE' end,
      format('grant create on schema public to %s', f.login)),
     (7, 'nothing is needed that only a superuser has', true,
      case when f.superuser then 'superuser'

@@ -1,0 +1,150 @@
+"""`runner.py setup`: asks where the server is, tests it, writes `.env`."""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from dotenv import dotenv_values, set_key, unset_key
+
+from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
+from fleet.errors import DONE, USAGE, FleetError
+
+MANAGED = {*VARIABLES.values(), "PGSERVICEFILE", "DATABASE_URL"}  # the lines of .env that are ours
+PREFLIGHT = Path(__file__).parent.parent / "sql/000_registry/preflight.sql"
+MASK = "********"
+QUESTIONS = (("host", "Host, socket directory or URL", "localhost"), ("port", "Port", "5432"),
+             ("dbname", "Database", "fleet"), ("user", "User", "postgres"))
+
+Ask, Say = Callable[..., str], Callable[[str], None]
+_escaped = partial(re.sub, r"([:\\])", r"\\\1")  # a field of a passfile
+
+
+def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
+          defaults: bool = False, embedded: bool | None = None, url: str | None = None,
+          service: str | None = None, dry_run: bool = False, **flags: str | None) -> int:
+    """Asks for what the flags (host, port, user, dbname, passfile) leave open, tests, writes .env.
+
+    `ask(question, default, secret=False)` isn't called with `defaults`. Raises MB900 to MB904.
+    """
+    given = {key: str(Path(value).absolute()) if key == "passfile" else value
+             for key, value in flags.items() if value}
+    ask = (lambda question, default, secret=False: default) if defaults else ask
+    if embedded and (given or url or service):
+        raise FleetError("MB900", "--embedded and another server", "name one", exit_code=USAGE)
+    if not (embedded or given or url or service):
+        embedded = _choose(ask, "Which server?", "embedded", "existing") == "embedded"
+    parts, keep, verb = {}, "", "would write" if dry_run else "writing"
+    if not embedded and not service:
+        parts = _asked(given, url, ask)
+        probe(parts, say)
+        if "password" in parts:
+            keep = _choose(ask, "Keep the password where?", "passfile", "service", "env", "nowhere")
+        if keep == "service":
+            service = ask("Name of its entry in pg_service.conf", "fleet")
+    if service:
+        parts, file = {"service": service}, environ.get("PGSERVICEFILE")
+        probe(said_by("pg_service.conf", {"PGSERVICE": service, "PGSERVICEFILE": file}), say)
+    if keep == "passfile":
+        home = Path(environ.get("HOME") or Path.home(), ".pgpass")
+        passfile = Path(environ.get("PGPASSFILE") or home).absolute()
+        lines = _entries(parts)
+        say(f"{verb} to {passfile}: {' '.join(line + MASK for line in lines)}")
+        if not dry_run:
+            _change(passfile, lambda copy: _put_entries(copy, lines, parts["password"]))
+        parts |= {} if passfile == home else {"passfile": str(passfile)}
+    said = {key: value for key, value in parts.items() if key != "password" or keep == "env"}
+    variables = {VARIABLES[key]: said.pop(key) for key in [*said] if key in VARIABLES}
+    variables |= {"DATABASE_URL": DatabaseConfig(said, {}).url()} if said else {}  # has no variable
+    say(f"{verb} to .env: " + (" ".join(
+        f"{name}={MASK if name in ('PGPASSWORD', 'DATABASE_URL') else value}"
+        for name, value in variables.items()) or "no connection, so the embedded server is used"))
+    if not dry_run:
+        _change(project / ".env", lambda copy: _put_variables(copy, variables))
+    if named := [name for name in NAMES_A_SERVER if environ.get(name)]:
+        say(f"the shell's {', '.join(named)} goes before .env: unset it to use what .env says")
+    return DONE
+
+
+def show(config: DatabaseConfig) -> list[tuple[str, str, str]]:
+    """(name, value, source) of each part and setting; secrets masked."""
+    settings = {"CURRENT_BOT_ID": str(config.current_bot_id or ""),
+                "MULTI_BOT_ENABLED": str(config.multi_bot).lower()}
+    return [(VARIABLES.get(name, name), MASK if name in SECRETS else value,
+             config.sources.get(name, "default"))
+            for name, value in ({**config.parts, **settings}).items()]
+
+
+def probe(parts: Mapping[str, str], say: Say) -> None:
+    """Connects and asks for the rights that migrating takes; raises MB901 or MB904."""
+    config = DatabaseConfig(parts, {})
+    with connect(config) as conn:
+        rows = conn.execute(PREFLIGHT.read_text("utf-8")).fetchall()
+    for check, ok, detail in rows:
+        say(f"{'ok' if ok else 'FAILED'}: {check} ({detail})")
+    if failed := [row for row in rows if not row[1]]:
+        raise FleetError("MB904", f"not true: {failed[0][0]}", failed[0][2], config.shown())
+
+
+def _asked(given: dict[str, str], url: str | None, ask: Ask) -> dict[str, str]:
+    parts = dict(said_by("--url", {"DATABASE_URL": url}))
+    if SECRETS & parts.keys():
+        raise FleetError("MB900", "--url holds a password, and others can see a command line",
+                         "leave it out: setup asks for it", exit_code=USAGE)
+    parts |= given
+    for key, question, default in QUESTIONS:
+        if key not in parts:
+            answer = default if key == "port" and (given or url) else ask(question, default)
+            parts |= said_by("URL", {"DATABASE_URL": answer}) if "://" in answer else {key: answer}
+    if not {"password", "passfile"} & parts.keys():
+        parts["password"] = ask("Password (empty: none needed, or in a passfile)", "", secret=True)
+    return {key: str(value) for key, value in parts.items() if value}
+
+
+def _choose(ask: Ask, question: str, *options: str) -> str:
+    while True:
+        answer = ask(f"{question} ({', '.join(options)})", options[0]).lower()
+        if len(found := [option for option in options if option.startswith(answer)]) == 1:
+            return found[0]
+
+
+def _change(path: Path, change: Callable[[Path], None]) -> None:
+    """Lets `change` work on a copy, then puts it in place: whole, and for its owner alone."""
+    path = path.resolve()
+    try:  # of the same name, so that git ignores what a crash leaves behind
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            copy = Path(folder, path.name)
+            copy.write_bytes(path.read_bytes() if path.exists() else b"")
+            copy.chmod(0o600)
+            change(copy)
+            copy.replace(path)
+    except (OSError, UnicodeError) as error:
+        raise FleetError("MB903", f"can't write {path}: {type(error).__name__}",
+                         "make it a UTF-8 text in a folder that you may write to") from None
+
+
+def _put_variables(copy: Path, variables: Mapping[str, str]) -> None:
+    for name in dotenv_values(copy, interpolate=False).keys() & (MANAGED - variables.keys()):
+        unset_key(copy, name)
+    for name, value in variables.items():
+        set_key(copy, name, value)
+    kept = dotenv_values(copy, interpolate=False)
+    if {name: value for name, value in kept.items() if name in MANAGED} != variables:
+        raise FleetError("MB903", ".env has a line that can't be understood",
+                         "close its quotes, or remove it", ".env")
+
+
+def _entries(parts: Mapping[str, str]) -> list[str]:
+    """The passfile's lines up to the password; libpq looks for most sockets as localhost."""
+    hosts = (parts.get("host") or parts.get("hostaddr", "localhost")).split(",")
+    hosts += ["localhost"] if any(host.startswith("/") for host in hosts) else []
+    return [":".join([*map(_escaped, (host, port, parts["dbname"], parts["user"])), ""])
+            for host, port in zip(hosts, parts["port"].split(",") * len(hosts), strict=False)]
+
+
+def _put_entries(copy: Path, lines: list[str], password: str) -> None:
+    """Puts ours first, since the first that matches counts."""
+    rest = [old for old in copy.read_text("utf-8").split("\n")
+            if old and not old.startswith(tuple(lines))]
+    copy.write_text("\n".join([*(line + _escaped(password) for line in lines), *rest, ""]), "utf-8")
