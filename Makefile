@@ -46,6 +46,12 @@ test: .venv/ready-dev ## run the tests on one server (TEST_DATABASE_URL, a conta
 test-all: .venv/ready-dev ## run the tests on PostgreSQL 15 (PG15= its bin folder) and on 18
 	@TEST_PG_BIN="$(PG15)" .venv/bin/python -m pytest && .venv/bin/python -m pytest
 
+test-pythons: .venv/ready-dev ## run the tests on each Python found, 3.11 to 3.14; resolve the others' wheels
+	@tests/pythons.sh
+
+bench-import: .venv/ready-dev ## time the import against COPY and other ways (SCALE=1 is 2 million messages)
+	@.venv/bin/python -m bench.import_bench
+
 torture: .venv/ready-dev ## run the long tests as well (SEED= repeats a run)
 	@TORTURE=1 .venv/bin/python -m pytest --durations=10
 
@@ -60,7 +66,7 @@ stop: .venv/ready ## stop the embedded server
 
 clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata stays)
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

