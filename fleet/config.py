@@ -96,17 +96,13 @@ class DatabaseConfig:
         return f"{user}{servers}/{self.parts.get('dbname', '')}"
 
     def exports(self, environ: Collection[str] = frozenset(VARIABLES.values())) -> str:
-        """Shell lines for psql to connect as we do, without a secret; unsets what in `environ` (the
-        names of the shell's variables) would mislead it."""
+        """Shell lines for psql to connect as we do: no secret; what misleads in `environ` unset."""
         said = {VARIABLES[key]: shlex.quote(value) for key, value in self.parts.items()
                 if key in VARIABLES and key not in SECRETS}
-        used = {name for source in self.sources.values() for name in source.split()}
-        other = [name for name in VARIABLES.values()
-                 if name in environ and name not in said.keys() | used]
-        lines = [" ".join(["unset", *other])] if other else []
-        if said:
-            lines.append(" ".join(["export", *(f"{name}={value}" for name, value in said.items())]))
-        return "\n".join(lines)
+        used = {*said, *" ".join(self.sources.values()).split()}
+        other = [name for name in VARIABLES.values() if name in environ and name not in used]
+        words = {"unset": other, "export": [f"{name}={value}" for name, value in said.items()]}
+        return "\n".join(" ".join([verb, *rest]) for verb, rest in words.items() if rest)
 
     def bot(self, asked: int | None) -> int | None:
         """The bot a command is about: `asked`, else CURRENT_BOT_ID; MB911 in one-bot mode."""

@@ -96,7 +96,7 @@ class Screen:
                              "Pass the answer as a flag, or --yes.", exit_code=USAGE)
         shown = f" [{default}]" if default else ""
         answer = self.err.input(Text(f"{question}{shown}: "), password=secret)
-        return answer.strip() or default
+        return (answer if secret else answer.strip()) or default
 
     def confirm(self, question: str, yes: bool) -> None:
         """Returns if the user agrees. MB910: exit 1 for a no, 2 where nobody can be asked."""

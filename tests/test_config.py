@@ -376,6 +376,13 @@ def test_exports_leave_a_password_that_the_shell_holds_and_unset_one_that_belong
     assert "PGPASSWORD" not in evaluated(load(shell).exports(), shell)
 
 
+def test_exports_unset_only_what_the_shell_holds_if_they_are_told(load):
+    found = load({"DATABASE_URL": "postgresql://db", "PGPASSWORD": "x", "PGHOSTADDR": "10.0.0.2"})
+    assert found.exports(["PATH", "PGHOSTADDR", "PGHOST"]) == "unset PGHOSTADDR\nexport PGHOST=db"
+    assert found.exports([]) == "export PGHOST=db"
+    assert load({"DATABASE_URL": "postgresql://"}).exports([]) == ""
+
+
 def test_exports_keep_the_service_that_the_password_comes_from(load, services):
     shell = {"PGSERVICEFILE": services, "PGSERVICE": "prod"}
     after = evaluated(load(shell).exports(), shell)
