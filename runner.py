@@ -104,7 +104,8 @@ COMMANDS = (
     Command("setup", "choose the server, test it, write .env", commands.set_up, changes=True,
             arguments=(
                 arg("--show", action="store_true", help="each value and where it came from"),
-                arg("--defaults", action="store_true", help="ask nothing; without a server named: the embedded one"),
+                arg("--defaults", action="store_true",
+                    help="ask nothing; without a server named: the embedded one"),
                 arg("--embedded", action="store_true", default=None, help="the embedded server"),
                 arg("--url", help="an existing server as a URL without a password"),
                 arg("--host"), arg("--port"), arg("--user"), arg("--dbname"),

@@ -56,8 +56,9 @@ def with_bars(months: list[dict]) -> list[dict]:
 
 def page(found: dict[str, list[dict]], verdict: str, ok: bool) -> str:
     """The whole report as HTML; every value is escaped, nothing is fetched."""
-    parts = ["<!doctype html><meta charset=utf-8><title>Import report</title>"
-             f"<style>{STYLE}</style><h1>Import report</h1><p class={'ok' if ok else 'bad'}>{html.escape(verdict)}</p>"]
+    verdict = f"<p class={'ok' if ok else 'bad'}>{html.escape(verdict)}</p>"
+    parts = ["<!doctype html><meta charset=utf-8><title>Import report</title>",
+             f"<style>{STYLE}</style><h1>Import report</h1>{verdict}"]
     for name, title, _ in SECTIONS:
         parts.append(f"<h2>{title}</h2>")
         parts.append(picture(found[name]) if name == "months" else table(found[name]))
