@@ -1,11 +1,13 @@
 """`runner.py report`: what an import brought, in the terminal, as JSON, or as one HTML page."""
 
 import html
+from decimal import Decimal
 from typing import Any
 
 from fleet import migrations
 from fleet.commands import Context
 from fleet.errors import DONE, DRIFT, USAGE, FleetError
+from fleet.screen import plain
 
 SECTIONS = (
     ("bots", "Per bot", "select * from json_import.report(core.find_bot(%(bot)s))"),
@@ -76,8 +78,8 @@ def table(rows: list[dict]) -> str:
 
 
 def _cell(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    text = f"{value:,}" if number else "" if value is None else str(value)
+    number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    text = f"{value:,}" if number else plain(value)
     return f"<td{' class=n' if number else ''}>{html.escape(text)}</td>"
 
 

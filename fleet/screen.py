@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -75,7 +76,7 @@ class Screen:
 
     def document(self, value: Any) -> None:
         """A result as JSON."""
-        self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))
+        self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=plain))
 
     def error(self, fault: FleetError, correlation_id: str) -> None:
         """A failure: code and fact, the place, the next step, and what to look for in logs."""
@@ -122,13 +123,18 @@ class Screen:
             yield advance
 
     def _cell(self, value: Any) -> Text:
-        text = _plain(value) if not isinstance(value, str) else value
+        text = str(plain(value)) if not isinstance(value, str) else value
         return Text(text, STYLES.get(text, ""))
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str | int:
+    """A value of the database as a person, or JSON, would have it."""
     if value is None:
         return ""
+    if isinstance(value, Decimal) and value == int(value):
+        return int(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number}" for key, number in value.items())
     if isinstance(value, bool):
         return "ok" if value else "FAILED"
     if isinstance(value, datetime):
