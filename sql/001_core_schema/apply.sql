@@ -100,6 +100,7 @@ create table core.bots (
     updated_at         timestamptz  not null default now(),
 
     constraint bots_pk        primary key (bot_id),
+    constraint bots_id_ck     check (bot_id between 1 and 999999999999999999),
     constraint bots_name_ck   check (
         name = btrim(name) and length(name) between 1 and 100 and name !~ '[[:cntrl:]]'),
     constraint bots_owner_ck  check (owner_telegram_id > 0),
@@ -184,7 +185,8 @@ create table core.conversations (
     constraint conversations_pk               primary key (bot_id, conversation_id),
     constraint conversations_chat_uq          unique (bot_id, chat_id),
     constraint conversations_started_at_ck    check (isfinite(started_at)),
-    constraint conversations_last_message_ck  check (last_message_at >= started_at),
+    constraint conversations_last_message_ck  check (
+        last_message_at >= started_at and isfinite(last_message_at)),
     constraint conversations_message_count_ck check (message_count >= 0),
     constraint conversations_metadata_ck      check (jsonb_typeof(metadata) = 'object')
 ) partition by hash (bot_id);
@@ -247,7 +249,7 @@ create table core.bot_metrics (
         least(messages_in, messages_out, new_conversations, active_contacts) >= 0),
     constraint bot_metrics_reply_ck  check (
         (reply_p50 is null) = (reply_p95 is null)
-        and reply_p50 >= interval '0' and reply_p95 >= reply_p50)
+        and reply_p50 >= interval '0' and reply_p95 >= reply_p50 and isfinite(reply_p95))
 ) partition by hash (bot_id);
 
 comment on table core.bot_metrics is 'One row per bot and day (UTC), derived from messages.';
@@ -389,6 +391,36 @@ $func$;
 comment on function core.leaves(regclass) is
     'The partitions of a table, by name: (leaf, bound as in CREATE TABLE). MB002: not partitioned.';
 
+create function core.ensure_keys(p_table regclass, p_remainder integer)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_leaf  regclass := core.leaf_name(p_table, 'p' || p_remainder)::regclass;
+    v_key   record;
+begin
+    for v_key in
+        select k.parent, k.key_columns
+        from core.foreign_keys() as k
+        where format('core.%I', k.child)::regclass = p_table
+          and not exists (
+            select
+            from pg_constraint as c
+            where c.conrelid = v_leaf and c.conname = k.parent || '_fk')
+    loop
+        execute format(
+            'alter table %1$s add constraint %2$I foreign key (%3$s) references %4$s (%3$s)',
+            v_leaf, v_key.parent || '_fk', v_key.key_columns,
+            core.leaf_name(format('core.%I', v_key.parent), 'p' || p_remainder)::regclass);
+    end loop;
+end
+$func$;
+
+comment on function core.ensure_keys(regclass, integer) is
+    'Gives a hash leaf the foreign keys that it lacks. The parent''s leaf must exist.';
+
 create function core.make_leaf(p_table regclass, p_remainder integer)
 returns regclass
 language plpgsql
@@ -396,9 +428,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_suffix  text := 'p' || p_remainder;
-    v_leaf    text := core.leaf_name(p_table, v_suffix);
-    v_key     record;
+    v_leaf  text := core.leaf_name(p_table, 'p' || p_remainder);
 begin
     execute format(
         'create table %s partition of %s for values with (modulus 10, remainder %s) '
@@ -406,17 +436,7 @@ begin
         v_leaf, p_table, p_remainder,
         -- room on the page for the counters' updates, which then need no index entry (HOT)
         case when p_table = 'core.conversations'::regclass then 80 else 100 end);
-
-    for v_key in
-        select k.parent, k.key_columns
-        from core.foreign_keys() as k
-        where format('core.%I', k.child)::regclass = p_table
-    loop
-        execute format(
-            'alter table %1$s add constraint %2$I foreign key (%3$s) references %4$s (%3$s)',
-            v_leaf, v_key.parent || '_fk', v_key.key_columns,
-            core.leaf_name(format('core.%I', v_key.parent), v_suffix));
-    end loop;
+    perform core.ensure_keys(p_table, p_remainder);
     return v_leaf::regclass;
 end
 $func$;
@@ -440,8 +460,16 @@ begin
     from generate_series(0, 9) as r
     where satisfies_hash_partition('core.bots'::regclass, 10, r, p_bot_id);
 
+    -- One maker at a time, who sees what the one before has made.
+    lock table only core.bots in share update exclusive mode;
     for v_table in select core.bot_tables() loop
-        if to_regclass(core.leaf_name(v_table, 'p' || v_remainder)) is null then
+        if exists (
+            select
+            from core.leaves(v_table) as l
+            where l.bound like '% remainder ' || v_remainder || ')')
+        then
+            perform core.ensure_keys(v_table, v_remainder);
+        else
             perform core.make_leaf(v_table, v_remainder);
             v_made := v_made + 1;
         end if;
@@ -451,20 +479,25 @@ end
 $func$;
 
 comment on function core.ensure_leaves(bigint) is
-    'Makes the leaves that this bot''s rows belong in, where they are missing; returns how many it
-made. Takes ACCESS EXCLUSIVE on each table it makes a leaf for.';
+    'Makes the leaves that this bot''s rows belong in, and their foreign keys, where they are
+missing; returns how many leaves it made. Takes ACCESS EXCLUSIVE on each table it makes one for.';
 
 create function core.ensure_partition(p_table regclass, p_at timestamptz)
 returns regclass
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
 as $func$
 declare
-    v_from    timestamptz := date_trunc('month', p_at, 'UTC');
-    v_to      timestamptz := date_trunc('month', p_at, 'UTC') + interval '1 month';
-    v_leaf    text := core.leaf_name(p_table, to_char(v_from at time zone 'UTC', '"y"YYYY"m"MM'));
+    -- in the time zone above: a month added in another one ends at another hour or day
+    v_from    timestamptz := date_trunc('month', p_at);
+    v_to      timestamptz := date_trunc('month', p_at) + interval '1 month';
+    v_leaf    text := core.leaf_name(p_table, to_char(v_from, '"y"YYYY"m"MM'));
     v_column  name := core.month_column(p_table);
+    v_bound   text := format('for values from (%L) to (%L)', v_from, v_to);
+    v_found   regclass;
 begin
     if p_at is null or not isfinite(p_at) then
         raise exception using
@@ -473,14 +506,18 @@ begin
             detail  = format('Table %s.', p_table),
             hint    = 'Pass a finite timestamptz.';
     end if;
-    if to_regclass(v_leaf) is not null then
-        return v_leaf::regclass;
+    select leaf into v_found from core.leaves(p_table) where lower(bound) = v_bound;
+    if found then
+        return v_found;
     end if;
 
-    -- One maker at a time; whoever waited finds the partition made.
-    perform pg_advisory_xact_lock(p_table::oid::integer, hashtext(v_leaf));
-    if to_regclass(v_leaf) is not null then
-        return v_leaf::regclass;
+    -- One maker per table, by the lock that ATTACH will need anyway: another one beside it, per
+    -- month or advisory, would deadlock two sessions that make several. Who waited finds the
+    -- partition made, by a query: to_regclass() may answer from what the session remembers.
+    execute format('lock table only %s in share update exclusive mode', p_table);
+    select leaf into v_found from core.leaves(p_table) where lower(bound) = v_bound;
+    if found then
+        return v_found;
     end if;
 
     -- Not PARTITION OF, which locks the parent against everybody. The CHECK spares ATTACH the scan,
@@ -490,9 +527,7 @@ begin
         'alter table %s add constraint month_ck '
         'check (%I is not null and %2$I >= %L and %2$I < %L)',
         v_leaf, v_column, v_from, v_to);
-    execute format(
-        'alter table %s attach partition %s for values from (%L) to (%L)',
-        p_table, v_leaf, v_from, v_to);
+    execute format('alter table %s attach partition %s %s', p_table, v_leaf, v_bound);
     execute format('alter table %s drop constraint month_ck', v_leaf);
     return v_leaf::regclass;
 end
@@ -619,37 +654,92 @@ $func$;
 comment on function core.count_new_messages() is
     'Trigger on core.messages: one update per conversation and statement, not one per message.';
 
+create function core.recount(
+    p_bots           bigint[],
+    p_conversations  bigint[],
+    p_changes        bigint[]
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    -- Two statements: the second one's snapshot is younger than the locks, so it sees the messages
+    -- of whoever was waited for.
+    perform
+    from core.conversations as c
+    join unnest(p_bots, p_conversations) as t (bot_id, conversation_id)
+        using (bot_id, conversation_id)
+    order by c.bot_id, c.conversation_id
+    for no key update of c;
+
+    update core.conversations as c
+    set message_count   = c.message_count + t.change,
+        started_at      = least(c.started_at, m.first_at),
+        last_message_at = m.last_at
+    from unnest(p_bots, p_conversations, p_changes) as t (bot_id, conversation_id, change)
+    cross join lateral (
+        select min(l.sent_at) as first_at, max(l.sent_at) as last_at
+        from core.messages as l
+        where l.bot_id = t.bot_id and l.conversation_id = t.conversation_id
+    ) as m
+    where c.bot_id = t.bot_id and c.conversation_id = t.conversation_id;
+end
+$func$;
+
+comment on function core.recount(bigint[], bigint[], bigint[]) is
+    'Adds p_changes to the counts of conversations and reads their last time from what messages they
+have left. started_at only ever moves back.';
+
 create function core.count_deleted_messages()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    with removed as (
-        select bot_id, conversation_id, count(*)::integer as messages
+    perform core.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(-messages))
+    from (
+        select bot_id, conversation_id, count(*) as messages
         from old_rows
         group by bot_id, conversation_id
-    ), locked as (
-        select c.bot_id, c.conversation_id, r.messages
-        from core.conversations as c
-        join removed as r using (bot_id, conversation_id)
-        order by c.bot_id, c.conversation_id
-        for no key update of c
-    )
-    update core.conversations as c
-    set message_count   = c.message_count - l.messages,
-        last_message_at = (
-            select max(m.sent_at)
-            from core.messages as m
-            where m.bot_id = c.bot_id and m.conversation_id = c.conversation_id)
-    from locked as l
-    where c.bot_id = l.bot_id and c.conversation_id = l.conversation_id;
+    ) as removed
+    having count(*) > 0;
     return null;
 end
 $func$;
 
 comment on function core.count_deleted_messages() is
-    'Trigger on core.messages: reads what is left of the conversations that lost messages.';
+    'Trigger on core.messages: the conversations that lost messages are counted anew.';
+
+create function core.count_moved_messages()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    perform core.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(change))
+    from (
+        select bot_id, conversation_id, sum(change)::bigint as change
+        from (
+            select bot_id, conversation_id, sum(change) as change
+            from (
+                select bot_id, conversation_id, message_id, sent_at, -1 as change from old_rows
+                union all
+                select bot_id, conversation_id, message_id, sent_at, 1 from new_rows
+            ) as r
+            group by bot_id, conversation_id, message_id, sent_at
+            having sum(change) <> 0
+        ) as moved
+        group by bot_id, conversation_id
+    ) as touched
+    having count(*) > 0;
+    return null;
+end
+$func$;
+
+comment on function core.count_moved_messages() is
+    'Trigger on core.messages: an UPDATE may move messages in time or to another conversation.';
 
 do $triggers$
 declare
@@ -665,7 +755,7 @@ end
 $triggers$;
 
 create trigger claim_bot_name
-    after insert or delete or update of name on core.bots
+    after insert or delete or update of bot_id, name on core.bots
     for each row execute function core.claim_bot_name();
 
 create trigger count_new_messages
@@ -677,6 +767,11 @@ create trigger count_deleted_messages
     after delete on core.messages
     referencing old table as old_rows
     for each statement execute function core.count_deleted_messages();
+
+create trigger count_moved_messages
+    after update on core.messages
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function core.count_moved_messages();
 
 -- Recording a message ---------------------------------------------------------
 

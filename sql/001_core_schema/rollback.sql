@@ -15,6 +15,8 @@ begin
         return;
     end if;
     for v_table in select core.bot_tables() loop
+        -- or a row that is committed between this look and the drop would go unseen
+        execute format('lock table %s in access exclusive mode', v_table);
         execute format('select exists (select from %s)', v_table) into v_found;
         if v_found then
             raise exception using
@@ -40,7 +42,9 @@ drop table core.girls_profiles;
 drop table core.bot_names;
 drop table core.bots;
 
+drop function core.count_moved_messages();
 drop function core.count_deleted_messages();
+drop function core.recount(bigint[], bigint[], bigint[]);
 drop function core.count_new_messages();
 drop function core.claim_bot_name();
 drop function core.touch_updated_at();
@@ -49,6 +53,7 @@ drop function core.ensure_partition(regclass, timestamptz);
 drop function core.month_column(regclass);
 drop function core.ensure_leaves(bigint);
 drop function core.make_leaf(regclass, integer);
+drop function core.ensure_keys(regclass, integer);
 drop function core.leaves(regclass);
 drop function core.leaf_name(regclass, text);
 drop function core.foreign_keys();

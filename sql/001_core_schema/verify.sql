@@ -1,16 +1,17 @@
 -- 001_core_schema: is it there, and is it whole? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local jit = off;  -- compiling this query takes a hundred times as long as running it
 
 with leaf as (
     select t.oid as root, l.leaf::oid as leaf, l.bound
     from core.bot_tables() as t (oid)
     cross join lateral core.leaves(t.oid) as l
 ), expected_key as (
-    select format('core.%I', k.child)::regclass as root, l.leaf, k.parent || '_fk' as key_name,
-           to_regclass(core.leaf_name(
-               format('core.%I', k.parent),
-               'p' || substring(l.bound from 'remainder (\d)'))) as parent_leaf
+    select l.leaf, k.parent || '_fk' as key_name,
+           format('FOREIGN KEY (%1$s) REFERENCES %2$s(%1$s)', k.key_columns,
+                  core.leaf_name(format('core.%I', k.parent),
+                                 'p' || substring(l.bound from 'remainder (\d)'))) as definition
     from core.foreign_keys() as k
     join leaf as l on l.root = format('core.%I', k.child)::regclass
 ), result (place, check_name, offenders) as (
@@ -41,8 +42,8 @@ with leaf as (
         where not exists (
             select
             from pg_constraint as c
-            where c.conrelid = e.leaf and c.contype = 'f' and c.conname = e.key_name
-              and c.confrelid = e.parent_leaf and c.convalidated
+            where c.conrelid = e.leaf and c.conname = e.key_name
+              and pg_get_constraintdef(c.oid) = e.definition and c.convalidated
               and not exists (
                 select
                 from pg_trigger as g
@@ -50,10 +51,10 @@ with leaf as (
     union all
     select 4, 'every index leads with bot_id', (
         select string_agg(i.indexrelid::regclass::text, ', ')
-        from core.bot_tables() as t
-        join pg_index as i on i.indrelid = t
-        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-        where a.attname <> 'bot_id')
+        from (select oid from core.bot_tables() as t (oid) union all select leaf from leaf) as t
+        join pg_index as i on i.indrelid = t.oid
+        left join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where a.attname is distinct from 'bot_id')
     union all
     select 5, 'every index is valid', (
         select string_agg(i.indexrelid::regclass::text, ', ')
@@ -76,10 +77,14 @@ with leaf as (
             union all values
                 ('core.bots'::regclass, 'claim_bot_name'),
                 ('core.messages'::regclass, 'count_new_messages'),
-                ('core.messages'::regclass, 'count_deleted_messages')
+                ('core.messages'::regclass, 'count_deleted_messages'),
+                ('core.messages'::regclass, 'count_moved_messages')
         ) as e (tgrelid, tgname)
         where not exists (
-            select from pg_trigger as g where g.tgrelid = e.tgrelid and g.tgname = e.tgname))
+            select
+            from pg_trigger as g
+            where g.tgrelid = e.tgrelid and g.tgname = e.tgname
+              and g.tgfoid = to_regproc('core.' || e.tgname)))
     union all
     select 8, 'every check constraint of the tables is there and validated on every leaf', (
         select string_agg(format('%s on %s', c.conname, l.leaf::regclass), ', ')
@@ -108,6 +113,114 @@ with leaf as (
         from pg_proc as p
         cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
         where p.pronamespace = 'core'::regnamespace and g.grantee = 0)
+    union all
+    select 12, 'no table is open to everybody', (
+        select string_agg(format('%s on %s', g.privilege_type, g.name), ', ')
+        from (
+            select c.oid::regclass::text, (aclexplode(c.relacl)).*
+            from pg_class as c
+            where c.relnamespace in ('core'::regnamespace, 'core_partitions'::regnamespace)
+            union all
+            select n.nspname, (aclexplode(n.nspacl)).*
+            from pg_namespace as n
+            where n.nspname in ('core', 'core_partitions')
+        ) as g (name, grantor, grantee, privilege_type, is_grantable)
+        where g.grantee = 0)
+    union all
+    select 13, 'every table is kept through a crash', (
+        select string_agg(c.oid::regclass::text, ', ')
+        from pg_class as c
+        where c.relnamespace in ('core'::regnamespace, 'core_partitions'::regnamespace)
+          and c.relkind = 'r' and c.relpersistence <> 'p')
+    union all
+    select 14, 'every column is there, with its type (! not null, = default, # identity)', (
+        select string_agg(format('%s: %s', e.name, f.columns), '; ')
+        from (values
+            ('core.error_code', 'code text!, name text!, meaning text!, remedy text!'),
+            ('core.bot_names', 'name text!, bot_id bigint!'),
+            ('core.bots',
+             'bot_id bigint!#, name text!, owner_telegram_id bigint, status text!=, '
+             'config jsonb!=, created_at timestamp with time zone!=, '
+             'updated_at timestamp with time zone!='),
+            ('core.girls_profiles',
+             'bot_id bigint!=, profile_id bigint!#, telegram_id bigint!, chat_id bigint!, '
+             'last_activity timestamp with time zone, created_at timestamp with time zone!=, '
+             'updated_at timestamp with time zone!=, message_count integer!=, name text, '
+             'previous_response_id text, summary jsonb!=, profile jsonb!=, extra jsonb!='),
+            ('core.conversations',
+             'bot_id bigint!=, conversation_id bigint!#, profile_id bigint!, chat_id bigint!, '
+             'started_at timestamp with time zone!=, last_message_at timestamp with time zone, '
+             'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
+             'message_count integer!=, metadata jsonb!='),
+            ('core.messages',
+             'bot_id bigint!=, conversation_id bigint!, message_id bigint!#, '
+             'sent_at timestamp with time zone!=, created_at timestamp with time zone!=, '
+             'updated_at timestamp with time zone!=, source_file_id bigint, direction text!, '
+             'body text!, metadata jsonb'),
+            ('core.bot_metrics',
+             'bot_id bigint!=, day date!, messages_in integer!=, messages_out integer!=, '
+             'new_conversations integer!=, active_contacts integer!=, reply_p50 interval, '
+             'reply_p95 interval, created_at timestamp with time zone!=, '
+             'updated_at timestamp with time zone!=')
+        ) as e (name, columns)
+        left join lateral (
+            select string_agg(
+                a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+                || case when a.attnotnull then '!' else '' end
+                || case when a.atthasdef then '=' else '' end
+                || case when a.attidentity = 'a' then '#' else '' end,
+                ', ' order by a.attnum) as columns
+            from pg_attribute as a
+            where a.attrelid = to_regclass(e.name) and a.attnum > 0 and not a.attisdropped
+        ) as f on true
+        where f.columns is distinct from e.columns)
+    union all
+    select 15, 'every key, check and index is there', (
+        select string_agg(format('%s on %s', e.name, t.owner), ', ')
+        from (values
+            ('core.error_code',     'error_code_pk error_code_name_uq error_code_code_ck'),
+            ('core.bot_names',      'bot_names_pk bot_names_bot_uq'),
+            ('core.bots',           'bots_pk bots_id_ck bots_name_ck bots_owner_ck bots_status_ck '
+                                    'bots_config_ck'),
+            ('core.girls_profiles', 'girls_profiles_pk girls_profiles_telegram_uq '
+                                    'girls_profiles_activity_ck girls_profiles_message_count_ck '
+                                    'girls_profiles_summary_ck girls_profiles_profile_ck '
+                                    'girls_profiles_extra_ck girls_profiles_chat_idx'),
+            ('core.conversations',  'conversations_pk conversations_chat_uq '
+                                    'conversations_started_at_ck conversations_last_message_ck '
+                                    'conversations_message_count_ck conversations_metadata_ck '
+                                    'conversations_profile_idx'),
+            ('core.messages',       'messages_pk messages_sent_at_ck messages_direction_ck '
+                                    'messages_metadata_ck messages_sent_at_idx'),
+            ('core.bot_metrics',    'bot_metrics_pk bot_metrics_day_ck bot_metrics_counts_ck '
+                                    'bot_metrics_reply_ck')
+        ) as t (owner, names)
+        cross join lateral string_to_table(t.names, ' ') as e (name)
+        where not exists (
+            select from pg_constraint as c
+            where c.conrelid = to_regclass(t.owner) and c.conname = e.name)
+          and not exists (
+            select from pg_index as i
+            where i.indrelid = to_regclass(t.owner)
+              and i.indexrelid = to_regclass(format('core.%I', e.name))))
+    union all
+    select 16, 'every function is there', (
+        select string_agg(e.signature, ', ')
+        from unnest(array[
+            'core.current_bot_id()', 'core.ensure_contact(bigint, bigint, text)',
+            'core.ensure_conversation(bigint, bigint, text)', 'core.ensure_leaves(bigint)',
+            'core.ensure_partition(regclass, timestamptz)',
+            'core.record_message(bigint, text, text, timestamptz, text, bigint)',
+            'core.check_message(bigint, text, text, timestamptz)'
+        ]) as e (signature)
+        where to_regprocedure(e.signature) is null)
+    union all
+    select 17, 'every code that a function raises is in core.error_code', (
+        select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
+        from pg_proc as p
+        cross join lateral regexp_matches(p.prosrc, 'errcode = ''(MB\d{3})''', 'g') as m (code)
+        where p.pronamespace = 'core'::regnamespace
+          and not exists (select from core.error_code as e where e.code = m.code[1]))
 )
 select check_name, offenders is null as ok, offenders as detail
 from result

@@ -1,0 +1,172 @@
+"""What the tests of schema core share: rows to start from, sessions at once, refusals, verify.
+
+A test module takes the fixtures by `pytest_plugins = "core_rows"`.
+PYTEST_DONT_REWRITE: it is imported before it is named as a plugin.
+"""
+
+import os
+import re
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import PROJECT, Database, clone
+from psycopg import sql
+
+from fleet import migrations, server
+
+MIGRATIONS = migrations.read(PROJECT / "sql")
+ROOT = MIGRATIONS[0]
+TABLES = ("bots", "girls_profiles", "conversations", "messages", "bot_metrics")
+# A table that core.ensure_partition is for.
+EVENTS = """create table core.events (
+    event_id bigint generated always as identity, happened_at timestamptz not null, note text,
+    constraint events_pk primary key (happened_at, event_id)
+) partition by range (happened_at)"""
+
+
+@pytest.fixture(scope="module")
+def shared(cluster: Database, template: Database) -> Iterator[Database]:
+    """One clone for the tests of a module that need a single session."""
+    yield from clone(cluster, template.name)
+
+
+@pytest.fixture
+def conn(shared: Database) -> Iterator[psycopg.Connection]:
+    """A session whose work is undone after the test."""
+    with shared.connect() as conn, conn.transaction(force_rollback=True):
+        yield conn
+
+
+def migrator(conn: psycopg.Connection) -> migrations.Session:
+    """The runner's own session over `conn`."""
+    conn.prepare_threshold = None
+    return migrations.Session(conn, MIGRATIONS, False, print, lambda *_: None)
+
+
+def failed_checks(target: Database | psycopg.Connection) -> dict[str, str]:
+    """The checks of all verify.sql that are not true, with their details."""
+    if isinstance(target, Database):
+        with target.connect() as conn:
+            return failed_checks(conn)
+    return {name: detail for migration in MIGRATIONS
+            for name, ok, detail in migrations.check(target, migration) if not ok}
+
+
+@contextmanager
+def refused(conn: psycopg.Connection, sqlstate: str, constraint: str | None = None
+            ) -> Iterator[pytest.ExceptionInfo]:
+    """The block, a transaction of its own, must raise this SQLSTATE (and name this constraint)."""
+    with pytest.raises(psycopg.Error) as caught, conn.transaction():
+        yield caught
+    assert caught.value.sqlstate == sqlstate, caught.value
+    if constraint:
+        assert caught.value.diag.constraint_name == constraint
+
+
+@contextmanager
+def login(database: Database, name: str, attributes: str = "") -> Iterator[Database]:
+    """`database` as seen by a login made for the block, dropped with its rights after it."""
+    role, password = sql.Identifier(name), secrets.token_hex(16)
+    with database.connect() as conn:
+        conn.execute(sql.SQL("create role {} login password {} " + attributes).format(
+            role, password))
+        try:
+            yield Database(database.parts | {"user": name, "password": password})
+        finally:
+            conn.execute(sql.SQL("drop owned by {}; drop role {}").format(role, role))
+
+
+def program(database: Database, name: str, *arguments: str, **variables: str
+            ) -> subprocess.CompletedProcess:
+    """Runs psql or pg_dump against the database, as its login; never raises for an exit code."""
+    binaries = Path(os.environ.get("TEST_PG_BIN") or server.wheel_binaries())
+    return subprocess.run([binaries / name, *arguments], capture_output=True, text=True,
+                          env=database.environment(**variables))
+
+
+def psql(database: Database, file: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Runs one file as a DBA would: in one transaction, stopping at the first error."""
+    return program(database, "psql", "-XqAt", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(file),
+                   **variables)
+
+
+def dump(database: Database) -> str:
+    """All that the database is, without its rows, as SQL."""
+    done = program(database, "pg_dump", "--create", "--schema-only")
+    assert done.returncode == 0, done.stderr
+    # random tokens, and a number that 15.20 keeps with each column and only its own pg_dump hides
+    return re.sub(r"^\\(un)?restrict .*$|^ALTER TABLE .* SET \(pg_attver=\d+\);$", "",
+                  done.stdout, flags=re.M)
+
+
+def add_bot(conn: psycopg.Connection, name: str | None = None) -> int:
+    return conn.execute("insert into core.bots (name) values (%s) returning bot_id",
+                        [name or f"bot {secrets.token_hex(6)}"]).fetchone()[0]
+
+
+def add_conversation(conn: psycopg.Connection, bot: int, chat: int) -> int:
+    return conn.execute("select core.ensure_conversation(%s, %s, null)",
+                        [bot, chat]).fetchone()[0]
+
+
+def record(conn: psycopg.Connection, bot: int, chat: int, sent_at: str) -> int:
+    return conn.execute("select core.record_message(%s, 'in', 'hello', %s, p_bot_id => %s)",
+                        [chat, sent_at, bot]).fetchone()[0]
+
+
+def fill(conn: psycopg.Connection) -> int:
+    """A new bot with one row in each of the five tables, its chat is 1; returns its id."""
+    bot = add_bot(conn)
+    record(conn, bot, 1, "2025-01-01")
+    conn.execute("insert into core.bot_metrics (bot_id, day) values (%s, '2025-01-01')", [bot])
+    return bot
+
+
+def wrong_counters(conn: psycopg.Connection) -> list[tuple]:
+    """Conversations whose counters are not what their messages say."""
+    return conn.execute("""
+        select c.bot_id, c.chat_id, c.message_count, m.messages, c.last_message_at, m.last_at
+        from core.conversations as c
+        left join (
+            select bot_id, conversation_id, count(*) as messages, max(sent_at) as last_at,
+                   min(sent_at) as first_at
+            from core.messages
+            group by bot_id, conversation_id) as m using (bot_id, conversation_id)
+        where (c.message_count, c.last_message_at)
+              is distinct from (coalesce(m.messages, 0), m.last_at)
+           or m.first_at < c.started_at""").fetchall()
+
+
+def at_once(database: Database, jobs: Sequence[Callable[[psycopg.Connection], object]]) -> list:
+    """Runs each job on a connection of its own, all started together; returns their results."""
+    start = threading.Barrier(len(jobs))
+
+    def work(job: Callable[[psycopg.Connection], object]) -> object:
+        with database.connect() as conn:
+            start.wait(30)
+            return job(conn)
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(work, jobs))
+
+
+@contextmanager
+def meanwhile(conn: psycopg.Connection, statement: str) -> Iterator[Future]:
+    """Sends `statement` on `conn`; the block runs once it waits for a lock. Yields its future."""
+    with (ThreadPoolExecutor(1) as pool,
+          psycopg.connect(conn.info.dsn, password=conn.info.password, autocommit=True) as observer):
+        future = pool.submit(conn.execute, statement)
+        deadline = time.monotonic() + 30
+        while not observer.execute("select cardinality(pg_blocking_pids(%s)) > 0",
+                                   [conn.info.backend_pid]).fetchone()[0]:
+            assert not future.done() and time.monotonic() < deadline, "it did not wait for a lock"
+            time.sleep(0.01)
+        yield future

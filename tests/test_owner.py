@@ -1,0 +1,76 @@
+"""Migrating as what managed services give: the database's owner, with CREATEROLE, no superuser."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conftest import PROJECT, Database
+from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, psql
+from psycopg import sql
+
+
+@pytest.fixture
+def owned(cluster: Database) -> Iterator[Database]:
+    """A new database, connected to as its owner."""
+    name = f"fleet_owner_{secrets.token_hex(6)}"
+    with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
+        database = sql.Identifier(name)
+        conn.execute(sql.SQL("create database {} owner {} template template0").format(
+            database, database))
+        try:
+            yield Database(owner.parts | {"dbname": name})
+        finally:
+            conn.execute(sql.SQL("drop database {} with (force)").format(database))
+
+
+def test_the_owner_migrates_rolls_back_and_migrates_again(owned: Database):
+    with owned.connect() as conn:
+        assert conn.execute("select rolsuper from pg_roles where rolname = current_user"
+                            ).fetchone() == (False,)
+        conn.execute("set row_security = off")  # as the runner's connection does
+        session = migrator(conn)
+        for _ in range(2):
+            assert session.migrate() == [m.id for m in MIGRATIONS]
+            assert not failed_checks(conn)
+            session.rollback(MIGRATIONS, discard_data=False)
+        session.migrate()
+        assert not failed_checks(conn)
+
+
+def test_the_owner_runs_each_file_with_psql(owned: Database):
+    def run(name: str) -> list[str]:
+        order = MIGRATIONS if name != "rollback" else reversed(MIGRATIONS)
+        done = [psql(owned, migration.path(name)) for migration in order]
+        assert [d.returncode for d in done] == [0] * len(MIGRATIONS), [d.stderr for d in done]
+        return [d.stdout for d in done]
+    run("apply")
+    up = dump(owned)
+    checks = [line for lines in run("verify") for line in lines.splitlines()]
+    assert checks
+    assert [line for line in checks if not line.endswith("|t|")] == []
+    run("rollback")
+    run("apply")
+    assert dump(owned) == up
+
+
+def test_a_login_that_owns_nothing_changes_nothing(cluster: Database, owned: Database):
+    def refused(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments],
+                              env=stranger.environment(), capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert "MB904" in done.stderr
+        return done.stderr
+
+    with login(cluster, f"fleet_stranger_{secrets.token_hex(6)}") as somebody:
+        stranger = Database(somebody.parts | {"dbname": owned.name})
+        before = dump(owned)
+        refused("migrate")
+        assert dump(owned) == before
+        with owned.connect() as conn:
+            migrator(conn).migrate()
+        before = dump(owned)
+        for command in (["rollback", "--all", "--yes"], ["status"]):
+            refused(*command)
+        assert dump(owned) == before
