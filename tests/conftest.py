@@ -87,7 +87,7 @@ def start_container():
 
 
 @pytest.fixture(scope="session")
-def template(cluster: Database) -> Database:
+def template(cluster: Database) -> Iterator[Database]:
     """A database with every migration applied, for cloning only."""
     name = f"fleet_template_{secrets.token_hex(4)}"
     cluster.execute(f"create database {name}")
@@ -96,7 +96,8 @@ def template(cluster: Database) -> Database:
         conn.prepare_threshold = None
         migrations.Session(conn, migrations.read(PROJECT / "sql"), False, print,
                            lambda *_: None).migrate()
-    return made
+    yield made
+    cluster.execute(f"drop database {name} with (force)")
 
 
 def clone(cluster: Database, origin: str) -> Iterator[Database]:

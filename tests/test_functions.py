@@ -6,7 +6,7 @@ import pytest
 
 # What plpgsql_check reports and is right all the same: (function, message) and why.
 JUSTIFIED = {
-    ("core.make_leaf(regclass,integer)", "text type variable is not sanitized"):
+    ("core.ensure_keys(regclass,integer)", "text type variable is not sanitized"):
         "core.leaf_name returns a quoted name",
 }
 

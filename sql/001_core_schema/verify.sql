@@ -218,7 +218,7 @@ with leaf as (
     select 17, 'every code that a function raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
-        cross join lateral regexp_matches(p.prosrc, 'errcode = ''(MB\d{3})''', 'g') as m (code)
+        cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
         where p.pronamespace = 'core'::regnamespace
           and not exists (select from core.error_code as e where e.code = m.code[1]))
 )
