@@ -21,10 +21,13 @@ def import_files(ctx: Context) -> int:
     """Loads a folder of bots' JSON files; exit 6 if this run put a file into quarantine."""
     args, started = ctx.args, time.monotonic()
     folders = importer.bot_folders(args.folder, args.bot)
+    if not args.bot and (names := importer.strays(args.folder, folders)):
+        ctx.screen.warn(f"no bot's folder, so not read: {', '.join(names)}")
     with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
             conn.transaction(force_rollback=True) if args.dry_run else nullcontext():
         run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
-            str(args.folder), psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
+            importer.spell(os.fsencode(args.folder)),
+            psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
         bots = {name: _ensure_bot(ctx, conn, name) for name in folders}
         entries = importer.classify(conn, run_id, [
             entry for name, folder in folders.items()
@@ -127,7 +130,8 @@ def _reconcile(conn: psycopg.Connection, folder: bytes, bot_id: int) -> Iterator
 
 def retry(ctx: Context) -> int:
     """Tries quarantined files again from the bytes kept; exit 6 if one stays there."""
-    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+    with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
+            conn.transaction(force_rollback=ctx.args.dry_run):
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
             "select b.name, r.path, r.status, r.defects"

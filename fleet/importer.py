@@ -1,4 +1,4 @@
-"""Ships the bots' files to the database as raw bytes: finds, reads and batches them, parses nothing."""
+"""Ships the bots' files to the database as raw bytes; finds and batches them, parses nothing."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,7 @@ BATCH_BYTES, BATCH_FILES = 1 << 20, 400
 TRANSIENT = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure,
              psycopg.errors.LockNotAvailable)
 ATTEMPTS = 5
+PATIENCE = timedelta(milliseconds=50)  # a bot may have to wait for so long, and one file more
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Entry:
     chat_id: int | None = None
 
 
+Shipment = tuple[Entry, bytes]
 OUTCOMES = ("loaded", "unchanged", "quarantined", "ignored")
 
 
@@ -46,7 +49,8 @@ def bot_folders(root: Path, bot: str | None) -> dict[str, bytes]:
                          exit_code=USAGE)
     if bot is not None:
         return {bot: os.fsencode(root)}
-    if any((root / name).exists() for name in ("girls_data", "girls_data.json", "conversations")):
+    if any((root / name).exists()
+           for name in ("girls_data", "girls_data.json", "conversations", "backups")):
         raise FleetError("MB431", f"{root} is one bot's folder, and no bot is named",
                          f"Name it: runner.py import {root} --bot NAME", exit_code=USAGE)
     found = {spell(os.fsencode(entry.name)): os.fsencode(entry.path)
@@ -59,30 +63,49 @@ def bot_folders(root: Path, bot: str | None) -> dict[str, bytes]:
     return found
 
 
+def strays(root: Path, folders: dict[str, bytes]) -> list[str]:
+    """What lies beside the bots' folders: loose files, links, hidden folders."""
+    known = {os.path.basename(folder) for folder in folders.values()}
+    return sorted(spell(name) for name in os.listdir(os.fsencode(root)) if name not in known)
+
+
 def spell(name: bytes) -> str:
-    """A file name as text, reversibly: \\xNN for a byte that is no UTF-8, two backslashes for one."""
+    """A file name as text, reversibly: \\xNN for a byte that is no UTF-8, \\\\ for a backslash."""
     return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def unspell(path: str) -> bytes:
     """The file name that `spell` made a text of."""
-    return re.sub(rb"\\\\(\\\\|x[0-9a-f]{2})",
+    return re.sub(rb"\\(\\|x[0-9a-f]{2})",
                   lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1][1:], 16)]), path.encode())
 
 
 def walk(folder: bytes, bot_id: int) -> Iterator[Entry]:
-    """Every entry below `folder` that is no real directory; links are not followed."""
+    """Every entry below `folder` that is no real directory; links are not followed.
+
+    What vanishes meanwhile is no entry. Raises MB426 for a folder that can't be listed.
+    """
     pending = [b""]
     while pending:
         prefix = pending.pop()
-        with os.scandir(os.path.join(folder, prefix)) as entries:
-            for entry in entries:
-                name = os.path.join(prefix, entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(name)
-                    continue
+        try:
+            entries = list(os.scandir(os.path.join(folder, prefix)))
+        except FileNotFoundError:
+            continue
+        except OSError as fault:
+            path = os.fsdecode(os.path.join(folder, prefix))
+            raise FleetError("MB426", f"the folder {path} can't be listed: {fault.strerror}",
+                             "Allow reading it, or move it away.") from None
+        for entry in entries:
+            name = os.path.join(prefix, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(name)
+                continue
+            try:
                 octets = entry.stat(follow_symlinks=False).st_size
-                yield Entry(bot_id, folder, name, spell(name), octets)
+            except FileNotFoundError:
+                continue
+            yield Entry(bot_id, folder, name, spell(name), octets)
 
 
 def read(entry: Entry, limit: int) -> bytes:
@@ -93,7 +116,7 @@ def read(entry: Entry, limit: int) -> bytes:
     path = os.path.realpath(os.path.join(entry.folder, entry.name), strict=True)
     if os.path.commonpath([path, os.path.realpath(entry.folder)]) != os.path.realpath(entry.folder):
         raise OSError(0, "a link out of the folder")
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(handle, "rb", buffering=0) as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -159,17 +182,19 @@ class Importer:
             self.failure = error
 
     def _deliver(self, conn: psycopg.Connection, batch: list[Entry]) -> None:
-        """Reads a batch, asks which files are wanted, and ships those in one transaction."""
+        """Reads a batch and ships it, in as many transactions as the server wants."""
         found = [(entry, content) for entry in batch
                  if (content := self._read(conn, entry)) is not None]
-        for attempt in range(1, ATTEMPTS + 1):
+        is_rest, attempt = False, 0
+        while found:
             try:
                 with conn.transaction():
-                    outcome = self._ship(conn, found) if found else Counter()
+                    outcome, rest = self._ship(conn, found, is_rest)
                 with self.lock:
                     self.counts += outcome
-                break
+                found, is_rest, attempt = rest, True, 0
             except TRANSIENT:  # a bot was writing to the same rows
+                attempt += 1
                 if attempt == ATTEMPTS:
                     raise
                 time.sleep(0.1 * attempt)
@@ -179,7 +204,10 @@ class Importer:
         try:
             return read(entry, self.limit)
         except FileNotFoundError:
-            self._note(conn, entry, "ignored", "vanished while the folder was read", None)
+            if os.path.lexists(os.path.join(entry.folder, entry.name)):
+                self._note(conn, entry, "quarantined", "not readable: a link to nothing", "MB426")
+            else:
+                self._note(conn, entry, "ignored", "vanished while the folder was read", None)
         except FleetError as fault:
             self._note(conn, entry, "quarantined", fault.message, fault.code)
         except OSError as fault:
@@ -192,26 +220,31 @@ class Importer:
         with self.lock:
             self.counts[entry.bot_id, outcome] += 1
 
-    def _ship(self, conn: psycopg.Connection, found: list[tuple[Entry, bytes]]) -> Counter:
-        entry = found[0][0]
-        wanted = conn.execute(
-            "select json_import.wanted(%s, %s, %s, %b)",
-            [self.run_id, entry.bot_id, [e.path for e, _ in found],
-             [hashlib.sha256(content).digest() for _, content in found]]).fetchone()[0]
+    def _ship(self, conn: psycopg.Connection, found: list[Shipment], is_rest: bool
+              ) -> tuple[Counter, list[Shipment]]:
+        """Loads what is wanted of a batch; returns what was counted, and what is left to do."""
+        entry, wanted = found[0][0], range(1, len(found) + 1)
+        if not is_rest:
+            wanted = conn.execute(
+                "select json_import.wanted(%s, %s, %s, %b)",
+                [self.run_id, entry.bot_id, [e.path for e, _ in found],
+                 [hashlib.sha256(content).digest() for _, content in found]]).fetchone()[0]
         chosen = [found[ordinal - 1] for ordinal in wanted]
-        loaded = quarantined = 0
+        loaded, quarantined, rest = 0, 0, []
         if chosen:
-            loaded, quarantined, _ = conn.execute(
-                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s)",
+            loaded, quarantined, rest = conn.execute(
+                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s)",
                 [self.run_id, entry.bot_id, entry.kind, [e.path for e, _ in chosen],
-                 [e.chat_id for e, _ in chosen], [content for _, content in chosen], self.strict]
-            ).fetchone()
-        return Counter({(entry.bot_id, "unchanged"): len(found) - len(chosen),
-                        (entry.bot_id, "loaded"): loaded,
-                        (entry.bot_id, "quarantined"): quarantined})
+                 [e.chat_id for e, _ in chosen], [content for _, content in chosen], self.strict,
+                 is_rest, PATIENCE]).fetchone()
+        return (Counter({(entry.bot_id, "unchanged"): len(found) - len(chosen),
+                         (entry.bot_id, "loaded"): loaded,
+                         (entry.bot_id, "quarantined"): quarantined}),
+                [chosen[ordinal - 1] for ordinal in rest])
 
 
-def note(conn: psycopg.Connection, run_id: int, entry: Entry, reason: str, code: str | None) -> None:
+def note(conn: psycopg.Connection, run_id: int, entry: Entry, reason: str,
+         code: str | None) -> None:
     """Puts an entry that is not read into the ledger: ignored or, with a code, quarantined."""
     conn.execute("select json_import.note_entry(%s, %s, %s, %s, %s, %s, %s, %s)",
                  [run_id, entry.bot_id, entry.path, entry.kind if code else "other", entry.chat_id,

@@ -14,6 +14,7 @@ import psycopg
 import yoyo
 from yoyo.exceptions import BadMigration, MigrationConflict
 from yoyo.migrations import topological_sort
+from yoyo.topologicalsort import CycleError
 
 from fleet import registry, sqlfile
 from fleet.errors import DRIFT, USAGE, FleetError
@@ -22,9 +23,11 @@ FILES = ("apply", "rollback", "verify")
 RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
 # What one file set must not reach the next, nor, in a dry run, its `set local`.
 AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
-                   where source = 'session' and name <> 'row_security'"""
+                   where source = 'session' and name not in ('row_security',
+                                                             'client_connection_check_interval')"""
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-logging.getLogger("yoyo").addHandler(logging.NullHandler())  # it logs tracebacks, we raise MB909
+for chatty in ("yoyo", "psycopg"):  # they log what is raised as well, one of them with tracebacks
+    logging.getLogger(chatty).addHandler(logging.NullHandler())
 # "is there already": somebody ran the file by hand, or yoyo was stopped before its mark
 DUPLICATE = ("42P06", "42P07", "42710", "42723", "42P16")
 
@@ -43,8 +46,11 @@ class Migration:
     def text(self, name: str) -> str:
         """The file with LF line ends. Raises MB909 if it is not there."""
         try:
-            return self.path(name).read_text("utf-8").replace("\r\n", "\n")
-        except (OSError, UnicodeDecodeError) as fault:
+            text = self.path(name).read_text("utf-8").replace("\r\n", "\n")
+            if text.startswith("\ufeff") or "\0" in text:
+                raise ValueError("it holds a byte order mark or a NUL byte")
+            return text
+        except (OSError, ValueError) as fault:
             raise FleetError("MB909", f"{self.shown(name)} can't be read: {fault}",
                              "Restore the file: git checkout -- sql", exit_code=USAGE) from fault
 
@@ -77,8 +83,10 @@ def read(sql: Path) -> list[Migration]:
         migrations = [
             Migration(m.id, sql / m.id, frozenset(d.id for d in m.depends))
             for m in topological_sort(yoyo.read_migrations(glob.escape(str(sql))))]
-    except (BadMigration, MigrationConflict) as fault:
+    except (BadMigration, MigrationConflict, CycleError) as fault:
         why = ": ".join(str(arg) for arg in fault.args)
+        if isinstance(fault, CycleError):
+            why = "these depend on one another: " + ", ".join(m.id for m in fault.args[1])
         raise FleetError("MB909", f"a migration can't be loaded: {why}",
                          "Correct __depends__ and the files in its folder.",
                          exit_code=USAGE) from fault
@@ -185,11 +193,24 @@ class Session:
                     break
         return changed
 
-    def adopt(self, wanted: str) -> None:
-        """Marks a migration that is in place although nobody marked it. Raises MB906 if not."""
+    def adopt(self, wanted: str) -> bool:
+        """Marks a migration that is in place; False if the runner knows it already.
+
+        Raises MB906 if it is not in place, MB907 if it was edited or needs what isn't applied.
+        """
         migration = pick(self.migrations, wanted)
         with self.exclusive():
+            found = {state.migration: state for state in states(self.conn, self.migrations)}
+            if found[migration.id].state == "applied":
+                return False
+            if found[migration.id].state == "edited":
+                refuse_drift([found[migration.id]])
+            for needed in sorted(migration.depends):
+                if found[needed].state in ("pending", "late"):
+                    raise FleetError("MB907", f"{migration.id} needs {needed}, which isn't applied",
+                                     f"First: runner.py adopt {needed}", exit_code=DRIFT)
             self._atomically("adopt", migration, self._adopt)
+        return True
 
     def rollback(self, chosen: list[Migration], discard_data: bool) -> None:
         """Undoes `chosen`, last first, each in its own transaction."""
@@ -215,7 +236,13 @@ class Session:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
                               f"runner.py adopt {migration.id}. Otherwise remove what is there.")
             raise
-        self.conn.execute("set constraints all immediate")
+        try:
+            self.conn.execute("set constraints all immediate")
+        except psycopg.Error as fault:
+            if fault.sqlstate is None:  # the connection, not the file
+                raise
+            shown = migration.shown("apply")
+            raise sqlfile.failure(fault, shown, shown) from fault
         require(self.conn, migration)
         registry.mark(self.conn, migration, "apply", time.monotonic() - started)
 
@@ -247,7 +274,10 @@ def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, boo
     try:
         with conn.transaction():
             conn.execute("set transaction read only")
-            return sqlfile.run(conn, migration.text("verify"), migration.shown("verify"))
+            rows = sqlfile.run(conn, migration.text("verify"), migration.shown("verify"))
+            if rows and len(rows[0]) == 3:
+                return rows
+            return [("verify.sql returns rows of check_name, ok, detail", False, "no check")]
     except FleetError as fault:
         if not isinstance(fault.__cause__, psycopg.errors.ProgrammingError):
             raise

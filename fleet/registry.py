@@ -6,12 +6,13 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from yoyo import internalmigrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
@@ -86,8 +87,7 @@ def advisory_lock(conn: psycopg.Connection, key: int = LOCK_KEY) -> Iterator[Non
     try:
         yield
     finally:
-        if not conn.broken and not conn.closed:
-            conn.execute("select pg_advisory_unlock(%s)", [key])
+        _clean_up(conn, "select pg_advisory_unlock(%s)", key)
 
 
 @contextmanager
@@ -111,14 +111,24 @@ def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        if not conn.broken and not conn.closed:
-            conn.execute("delete from public.yoyo_lock where pid = -pg_backend_pid()")
+        _clean_up(conn, "delete from public.yoyo_lock where pid = -pg_backend_pid()")
+
+
+def _clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
+    """Also after Ctrl-C in mid-statement. A lost connection has cleaned up by itself."""
+    with suppress(psycopg.OperationalError):
+        if conn.info.transaction_status == TransactionStatus.ACTIVE:
+            conn.cancel_safe()
+            while conn.pgconn.get_result():
+                pass
+            conn.execute("rollback")
+        conn.execute(text, arguments)
 
 
 def holder(conn: psycopg.Connection, key: int) -> str:
     """Who holds the runner's advisory lock, since when, as far as this login may see it."""
     row = conn.execute(
-        "select format('%s (backend %s, login %s) since %s',"
+        "select format('%%s (backend %%s, login %%s) since %%s',"
         " coalesce(nullif(a.application_name, ''), 'a runner'), l.pid, coalesce(a.usename, '?'),"
         " coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), '?'))"
         " from pg_locks as l left join pg_stat_activity as a using (pid)"

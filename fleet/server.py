@@ -66,8 +66,10 @@ class Server:
         try:
             pid = int((self._data / "postmaster.pid").read_text().split()[0])
             return pid if psutil.Process(pid).cwd() == str(self._data) else None
-        except psutil.AccessDenied:  # root without CAP_SYS_PTRACE: is it the user it lent it to?
-            return pid if _server_user()[1].get("user") == psutil.Process(pid).uids().real else None
+        except psutil.AccessDenied:  # root without CAP_SYS_PTRACE: ask as the user it lent it to
+            look, user = ("readlink", f"/proc/{pid}/cwd"), _server_user()[1]
+            seen = subprocess.run(look, capture_output=True, text=True, **user).stdout.strip()
+            return pid if seen == str(self._data) else None
         except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
             return None
 
@@ -97,15 +99,14 @@ class Server:
         data, home, major = self._data, self._data.parent, self._data.name
         for mark in home.glob("[0-9]*/PG_VERSION"):
             if (maker := mark.read_text().strip()) != major:
-                raise self._failure(f"{major} can't run {mark.parent}", f"made by {maker}",
-                                    f"dump it with {maker}, move it away, start, restore")
+                raise self._failure(f"{major} can't run {maker}'s {mark.parent}", hint=(
+                    f"dump it with the programs of {maker}, move it away, start and restore"))
         for leftover in home.glob("initdb-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         if not (data / "PG_VERSION").exists():  # made elsewhere and renamed: whole or not at all
             made = _private(Path(tempfile.mkdtemp(prefix="initdb-", dir=home)))
-            locale = ["--locale=C.UTF-8" if os.uname().sysname == "Linux" else "--locale=C"]
-            if int(major) >= 17:
-                locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            locale = (["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+                      if major > "16" else ["--locale=C" + ".UTF-8" * (os.uname()[0] == "Linux")])
             self._run("has no data directory", "initdb", "-D", made.name, "-U", "postgres",
                       "--encoding=UTF8", "--auth-local=trust", "--auth-host=reject", *locale)
             with (made / "postgresql.conf").open("a") as conf:
@@ -122,10 +123,10 @@ class Server:
             # put ours. The other lines go on guarding against orphans of a killed server.
             record.write_text(f"{os.getpid()}\n" + record.read_text().partition("\n")[2])
         conf = [("timezone", "UTC"), ("log_timezone", "UTC"), *self.settings,
-                ("listen_addresses", ""), ("port", "5432"), ("unix_socket_permissions", "0700"),
-                ("unix_socket_directories", '"{}"'.format(str(socket).replace('"', '""')))]
+                ("listen_addresses", ""), ("port", "5432"),  # whatever the settings say
+                ("unix_socket_directories", str(socket)), ("unix_socket_permissions", "0700")]
         _private(data / "fleet.conf").write_text("".join(
-            "{} = '{}'\n".format(name, value.replace("\\", "\\\\").replace("'", "''"))
+            "{} = '{}'\n".format(name, value.replace("\\", r"\\").replace("'", "''"))
             for name, value in conf))
 
     def _run(self, fact: str, program: str, *args: str, text: str = "") -> None:
@@ -134,7 +135,7 @@ class Server:
             before = log.tell()
             done = subprocess.run([*_server_user()[0], self.binaries.resolve() / program, *args],
                                   input=text, text=True, stdout=log, stderr=log, cwd=self.home,
-                                  umask=0o077, start_new_session=True, **_server_user()[1],
+                                  start_new_session=True, **_server_user()[1],
                                   env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"})
             if done.returncode:
                 log.seek(before)
@@ -152,10 +153,9 @@ def _server_user() -> tuple[list[str], dict]:
     if os.geteuid() != 0:
         return [], {}
     nobody = pwd.getpwnam("nobody")  # initdb insists on a user who has a name
-    prefix = ["unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"]
-    with suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run([*prefix, "true"], capture_output=True, check=True)
-        return prefix, {}
+    words = ["unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"]
+    if shutil.which("unshare") and not subprocess.call([*words, "true"], stderr=subprocess.DEVNULL):
+        return words, {}
     return [], {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 

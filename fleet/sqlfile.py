@@ -1,24 +1,30 @@
 """Runs one SQL file as a whole and finds the line of what failed in it."""
 
 import re
+from collections.abc import Iterator
 
 import psycopg
 
 from fleet.errors import FleetError
 
-# What a semicolon may stand in without ending a statement (house style has no `begin atomic`).
+# What a semicolon may stand in without ending a statement.
 TOKEN = re.compile(
-    r"""--[^\n]* | /\*.*?\*/ | [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
-      | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | ;""", re.S | re.X)
+    r"""(?P<blank>\s+ | --[^\n]*) | (?P<comment>/\*)
+      | (?P<string>[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*'
+                 | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+      | "(?:[^"]|"")*" | [\w$]+ | .""", re.S | re.X)
+# The transaction is the runner's: file, verification and mark are committed together or not at all.
+TRANSACTION = re.compile(r"(begin|start|commit|end|rollback|abort|savepoint|release"
+                         r"|prepare\s+transaction)\b", re.I)
 # Next steps for what is the server's trouble and no file's.
 HINTS = {
+    "25006": "Nothing may be written here: a standby, default_transaction_read_only, a verify.sql.",
     "42501": "Grant the right, or migrate as the database's owner or a superuser.",
-    "53100": "Free disk space on the server, then repeat; nothing of it was kept.",
-    "53200": "Give the server more memory, or less to do, then repeat.",
-    "55P03": "Another session holds the lock: see pg_stat_activity; repeat when it has finished.",
-    "57014": "The statement was cancelled or ran into statement_timeout; repeat it.",
+    "53100": "Free disk space on the server; nothing of it was kept.",
+    "53200": "Give the server more memory, or less to do; nothing of it was kept.",
+    "55P03": "Another session holds the lock (see pg_stat_activity): wait until it has finished.",
+    "57014": "The statement was cancelled or ran into statement_timeout; nothing of it was kept.",
 }
-BLANK = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.S)
 
 
 class CountingCursor(psycopg.Cursor):
@@ -36,52 +42,88 @@ def run(conn: psycopg.Connection, text: str, shown: str) -> list[tuple]:
 
     Raises MB905 with place `shown:line`, the server's message, detail and hint.
     """
+    for start in statements(text):
+        if found := TRANSACTION.match(text, start):
+            raise FleetError("MB905", f"{found[0].lower()} in a file that runs in one transaction",
+                             "Remove it: the runner commits the file, its verification and its "
+                             "mark together.", f"{shown}:{line_at(text, start)}")
     cursor = CountingCursor(conn)
     try:
         cursor.execute(text.encode())
     except psycopg.Error as fault:
         if fault.sqlstate is None:  # the connection, not the statement
             raise
-        raise failure(fault, text, shown, cursor.finished) from fault
+        line = line_of(fault.diag, text, cursor.finished)
+        raise failure(fault, shown, f"{shown}:{line}") from fault
     while cursor.nextset():
         pass
     return cursor.fetchall() if cursor.description else []
 
 
-def failure(fault: psycopg.Error, text: str, shown: str, finished: int) -> FleetError:
-    """An error in a file as ours, with the line."""
-    line = line_of(fault.diag, text, finished)
-    return explain(fault, f"{shown}:{line}",
-                   f"Correct {shown}, then repeat; nothing of it was kept.")
+def failure(fault: psycopg.Error, shown: str, place: str) -> FleetError:
+    """An error that the file `shown` is to blame for, with the command to type next."""
+    command = "rollback" if shown.endswith("rollback.sql") else "migrate"
+    return explain(fault, place, f"Correct {shown}; nothing of it was kept.",
+                   f" Then: runner.py {command}")
 
 
-def explain(fault: psycopg.Error, place: str, hint: str) -> FleetError:
+def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> FleetError:
     """The server's error as ours: its own MB code and hint are kept, others get MB904 or MB905."""
     diag = fault.diag
-    other = "MB904" if isinstance(fault, psycopg.errors.InsufficientPrivilege) else "MB905"
-    code = fault.sqlstate if fault.sqlstate.startswith("MB") else other
-    message = (diag.message_primary or str(fault)) + (
-        "" if code == fault.sqlstate else f" (SQLSTATE {fault.sqlstate})")
-    if diag.message_detail:
-        message += f"\n{diag.message_detail}"
-    return FleetError(code, message, diag.message_hint or HINTS.get(fault.sqlstate, hint), place)
+    where = re.search(r"^\S+ function (?!inline_code_block).*", diag.context or "", re.M)
+    message = [diag.message_primary or str(fault), diag.message_detail, where and where[0]]
+    if fault.sqlstate.startswith("MB"):
+        code, hint = fault.sqlstate, diag.message_hint or hint
+    else:
+        code = "MB904" if isinstance(fault, psycopg.errors.InsufficientPrivilege) else "MB905"
+        message[0] += f" (SQLSTATE {fault.sqlstate})"
+        message.append(diag.message_hint)
+        hint = HINTS.get(fault.sqlstate, hint) + again
+    return FleetError(code, "\n".join(filter(None, message)), hint, place)
 
 
 def line_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:
     """The line, from 1: as the server says, else within a DO block, else of the statement."""
     if diag.statement_position:
-        return text.count("\n", 0, int(diag.statement_position) - 1) + 1
-    start = statement_start(text, finished)
-    inside = re.findall(r"inline_code_block line (\d+)", diag.context or "")
-    if inside:
-        body = re.compile(r"\$\w*\$").search(text, start)
-        if body:
-            return text.count("\n", 0, body.start()) + int(inside[-1])
-    return text.count("\n", 0, start) + 1
+        return line_at(text, int(diag.statement_position) - 1)
+    starts = [*statements(text), len(text)]
+    start = starts[min(finished, len(starts) - 1)]
+    inside = re.findall(r"inline_code_block\D+(\d+)", diag.context or "")
+    if inside and re.match(r"do\b", text[start:], re.I):
+        body = next(m.start() for m in tokens(text, start) if m["string"])
+        return line_at(text, body) + int(inside[-1]) - 1
+    return line_at(text, start)
 
 
-def statement_start(text: str, number: int) -> int:
-    """Offset of statement `number` (from 0), after the blanks and comments before it."""
-    ends = [m.end() for m in TOKEN.finditer(text) if m[0] == ";"]
-    at = ends[number - 1] if 0 < number <= len(ends) else 0
-    return BLANK.match(text, at).end()
+def line_at(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+def statements(text: str) -> Iterator[int]:
+    """The offset of each statement's first word; a rule's list or an atomic body is within one."""
+    fresh, depth, before = True, 0, ""
+    for token in tokens(text):
+        word = token[0].lower()
+        if word == "(" or (before, word) == ("begin", "atomic") or (word == "case" and depth):
+            depth += 1
+        elif word == ")" or (word == "end" and depth):
+            depth -= 1
+        if word == ";" and depth <= 0:
+            fresh, depth = True, 0
+        elif fresh:
+            yield token.start()
+            fresh = False
+        before = word
+
+
+def tokens(text: str, at: int = 0) -> Iterator[re.Match]:
+    """The tokens of SQL text from `at`, without blanks and (nested) comments."""
+    while token := TOKEN.match(text, at):
+        at = token.end()
+        if token["comment"]:
+            depth = 1
+            while depth and (mark := re.compile(r"/\*|\*/").search(text, at)):
+                depth += 1 if mark[0] == "/*" else -1
+                at = mark.end()
+        elif not token["blank"]:
+            yield token

@@ -651,12 +651,10 @@ def add_messages(oracle: Oracle, file: File, chat_id: int,
                  content: tuple[list[Message], dict], strict: bool) -> None:
     """Adds a conversation, or those messages of a backup that the conversation doesn't hold."""
     messages, other = content
-    if chat_id not in oracle.profiles:
+    # A private chat has its person's id: she may be known from another chat.
+    if chat_id not in oracle.profiles and chat_id not in oracle.telegram_owners:
         if strict:
             file.refuse(Defect("no_profile"))
-            return
-        if telegram_taken(oracle, chat_id, chat_id):
-            file.refuse(Defect("refused_by_database"))
             return
         file.warnings["no_profile"] += 1
         oracle.placeholders.add(chat_id)

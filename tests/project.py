@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,6 +173,19 @@ class Project:
         """Returns when the query's first value is true."""
         with self.database.connect() as conn:
             until(lambda: conn.execute(query).fetchone()[0], query, seconds)
+
+    @contextmanager
+    def gate(self) -> Iterator[None]:
+        """While it is closed, whoever applies 002_a stands still, its table made."""
+        self.add("002_a", "create table public.a (a int); select pg_advisory_xact_lock(1);")
+        with self.database.connect() as conn:
+            conn.execute("select pg_advisory_lock(1)")
+            yield
+
+    def stands_still(self) -> None:
+        """Returns when somebody has come to the gate."""
+        self.wait_for("select exists (select from pg_stat_activity where wait_event = 'advisory'"
+                      " and datname = current_database())")
 
     def runner_is_asleep(self) -> None:
         """Returns when a migration of a runner of this database has reached its pg_sleep."""

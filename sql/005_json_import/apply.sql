@@ -541,7 +541,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select coalesce(
-    p_token <> '' and right(rtrim(p_text, E' \t\n\r'), length(p_token)) = p_token
+    p_token <> '' and right(p_text, length(p_token)) = p_token
     and (p_token ~ '^"'
          or p_token ~ '^-?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?)?$'
          or starts_with('true', p_token) or starts_with('false', p_token)
@@ -577,7 +577,16 @@ exception
         v_token := substring(v_detail from '^Token "(.*)" is invalid');
         return query select
             '', case when v_detail ~ 'ended unexpectedly'
-                       or json_import.is_cut_token(v_token, p_text) then 'MB406' else 'MB405' end,
+                       or json_import.is_cut_token(v_token, p_text)
+                          -- and a whole token of its kind might stand there
+                          and not exists (
+                              select
+                              from json_import.syntax_defects(
+                                  left(p_text, -length(v_token))
+                                  || case when v_token ~ '^"' then '""'
+                                          when v_token ~ '^[-0-9]' then '0' else 'null' end) as d
+                              where d.code <> 'MB406')
+                     then 'MB406' else 'MB405' end,
             concat_ws('; ', format('not JSON at line %s',
                                    substring(v_context from 'JSON data, line (\d+)')), v_detail),
             left(substring(v_context from 'JSON data, line \d+: ([^\n]*)'), 200);
@@ -643,6 +652,7 @@ as $func$
 declare
     v_state  text;
     v_child  record;
+    v_key    json;
     v_found  boolean := false;
 begin
     begin
@@ -654,6 +664,17 @@ begin
             v_state := sqlstate;
     end;
     for v_child in select * from json_import.children(p_json, p_pointer) loop
+        if strpos(v_child.pointer, chr(1114110)) > 0 then
+            -- a tamed key: it may be a defect of the object, or need its real spelling back
+            v_key := to_json(substr(v_child.pointer, length(p_pointer) + 2));
+            return query select * from json_import.value_defects(v_key, p_pointer);
+            if found then
+                v_found := true;
+                continue;
+            end if;
+            v_child.pointer := p_pointer || '/'
+                || (json_import.untame(v_key::text)::jsonb #>> '{}');
+        end if;
         return query select * from json_import.value_defects(v_child.value, v_child.pointer);
         v_found := v_found or found;
     end loop;
@@ -1215,6 +1236,18 @@ $func$;
 
 comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark as a warning.';
 
+create function json_import.count_warning(p_warning text, p_times bigint)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when p_times > 0 then jsonb_build_object(p_warning, p_times) else '{}' end
+$func$;
+
+comment on function json_import.count_warning(text, bigint) is 'A warning''s count, if any.';
+
 create function json_import.new_conversations(
     p_bot_id    bigint,
     p_paths     text[],
@@ -1257,43 +1290,54 @@ comment on function json_import.new_conversations(bigint, text[], bigint[], byte
 messages (null: of another shape), the ids it will get, and its contact, locked.';
 
 create function json_import.plain_messages(p_messages jsonb)
-returns table (place bigint, direction text, body text, sent_at timestamptz, is_iso boolean,
-               has_no_zone boolean)
+returns table (place bigint, direction text, body text, sent_at timestamptz, digest bigint,
+               is_iso boolean, has_no_zone boolean, is_sound boolean)
 language sql
 stable
 rows 100
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
-select m.place, m.direction, coalesce(m.text, m.content),
-       case
-           when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
-             or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
-                and length(m.ts) <= 30
-             or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
-             or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
-                and length(m.ts) <= 29
-             or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
-                and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
-             or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
-                and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
-           then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
-                     then m.ts::timestamptz end
-           -- float8 is exact to the microsecond for up to six decimals
-           when s.shape = '' and length(m.ts) between 1 and 13
-             or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
-           then to_timestamp(case when m.ts::float8 < 100000000000
-                                  then m.ts::float8 else m.ts::float8 / 1000 end)
-       end,
-       m.ts like '____-%', s.shape in ('--T::', '--T::.')
-from rows from (
-    jsonb_to_recordset(
-        case when jsonb_typeof(p_messages) = 'array'
-              and not p_messages @? '$[*] ? (@.type() != "object"
-                  || @.text.type() != "string" || @.content.type() != "string")'
-             then p_messages end) as (text text, content text, direction text, ts text)
-) with ordinality as m (text, content, direction, ts, place)
-cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+select m.place, m.direction, m.body, m.sent_at,
+       -- message_digest, written out: a call per row would cost more than the hash
+       hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
+                                # ascii(m.direction)),
+       m.is_iso, m.shape in ('--T::', '--T::.'),
+       coalesce(m.body is not null and m.direction in ('in', 'out')
+                and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
+                and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
+from (
+    select m.place, m.direction, coalesce(m.text, m.content) as body, s.shape,
+           m.ts like '____-%' as is_iso,
+           case
+               when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
+                 or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
+                    and length(m.ts) <= 30
+                 or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
+                 or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
+                    and length(m.ts) <= 29
+                 or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
+                    and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
+                 or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
+                    and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
+               then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
+                         then m.ts::timestamptz end
+               -- float8 is exact to the microsecond for up to six decimals
+               when s.shape = '' and length(m.ts) between 1 and 13
+                 or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
+               then to_timestamp(case when m.ts::float8 < 100000000000
+                                      then m.ts::float8 else m.ts::float8 / 1000 end)
+           end as sent_at
+    from rows from (
+        jsonb_to_recordset(
+            case when jsonb_typeof(p_messages) = 'array'
+                  and not p_messages @? '$[*] ? (@.type() != "object"
+                      || @.text.type() != "string" || @.content.type() != "string")'
+                 then p_messages end) as (text text, content text, direction text, ts text)
+    ) with ordinality as m (text, content, direction, ts, place)
+    cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+    offset 0  -- or the time would be read again wherever it is used above
+) as m
 $func$;
 
 comment on function json_import.plain_messages(jsonb) is
@@ -1308,88 +1352,73 @@ create function json_import.load_conversations(
     p_docs      bytea[]
 )
 returns integer[]
-language plpgsql
+language sql
 volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set jit = off
 set enable_nestloop = off  -- how many messages a document holds, the planner can't know
 as $func$
-declare
-    v_replica  boolean := current_setting('session_replication_role') = 'replica';
-    v_left     integer[];
-begin
-    -- Each document is parsed once. Only files that are new, of exactly the common shape, and whose
-    -- chat is new as well are stored here; all others are left to load_file, which looks closer.
-    with document as materialized (
-        select * from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs)
-    ), message as materialized (
-        select d.ordinal, m.*
-        from document as d
-        cross join lateral json_import.plain_messages(d.messages) as m
-    ), total as (
-        select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
-               count(*) filter (where m.has_no_zone) as no_zone,
-               min(m.sent_at) as first_at, max(m.sent_at) as last_at,
-               sum(octet_length(m.body)) as body_octets,
-               sum(m.digest) as digest, sum(hashint8extended(m.digest, m.place)) as sequence,
-               bool_and(coalesce(
-                   m.body is not null and m.direction in ('in', 'out')
-                   and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
-                   and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)) as is_sound
-        from (
-            -- message_digest, written out: a call per row would cost more than the hash
-            select *, hashtextextended(body, (date_part('epoch', sent_at) * 1000000)::bigint
-                                             # ascii(direction)) as digest
-            from message
-        ) as m
-        group by m.ordinal
-    ), plain as materialized (
-        select d.*, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
-               coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
-               coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone
-        from document as d
-        left join total as t using (ordinal)
-        where d.profile_id is not null
-          and coalesce(t.messages, 0) = jsonb_array_length(
-                  case when jsonb_typeof(d.messages) = 'array' then d.messages end)
-          and coalesce(t.is_sound, true)
-          -- n messages of exactly three keys hold 3n + 2n strings and one per ISO time: one more
-          -- and there is an unknown or a repeated key somewhere
-          and json_import.string_count(json_import.decode(d.bytes))
-              = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0) + d.wrapper_strings
-    ), stored_conversation as (
-        insert into core.conversations (
-            bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at,
-            message_count)
-        overriding system value
-        select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
-               case when v_replica then last_at end, case when v_replica then records else 0 end
-        from plain
-    ), stored_message as (
-        insert into core.messages (
-            bot_id, conversation_id, source_file_id, direction, body, sent_at)
-        select p_bot_id, p.conversation_id, p.file_id, m.direction, m.body, m.sent_at
-        from message as m
-        join plain as p using (ordinal)
-        order by m.ordinal, m.place  -- no join keeps an order; message_id must
-    ), stored_file as (
-        insert into json_import.file (
-            file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
-            body_octets, digest, sequence, warnings, run_id)
-        overriding system value
-        select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', sha256(bytes),
-               octet_length(bytes), records, records, body_octets, digest, sequence,
-               json_import.bom_warning(bytes)
-               || case when no_zone > 0 then jsonb_build_object('no_zone', no_zone) else '{}' end,
-               p_run_id
-        from plain
-    )
-    select array_agg(o.ordinal order by o.ordinal) into v_left
-    from generate_subscripts(p_paths, 1) as o (ordinal)
-    where not exists (select from plain as p where p.ordinal = o.ordinal);
-    return coalesce(v_left, '{}');
-end
+with document as materialized (
+    select * from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs)
+), message as materialized (
+    select d.ordinal, m.*
+    from document as d
+    cross join lateral json_import.plain_messages(d.messages) as m
+), total as (
+    select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
+           count(*) filter (where m.has_no_zone) as no_zone,
+           min(m.sent_at) as first_at, max(m.sent_at) as last_at,
+           sum(octet_length(m.body)) as body_octets, sum(m.digest) as digest,
+           sum(hashint8extended(m.digest, m.place)) as sequence,
+           bool_and(m.is_sound) as is_sound
+    from message as m
+    group by m.ordinal
+), plain as materialized (
+    select d.*, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
+           coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
+           coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone,
+           current_setting('session_replication_role') = 'replica' as has_no_trigger
+    from document as d
+    left join total as t using (ordinal)
+    where d.profile_id is not null
+      and coalesce(t.messages, 0) = jsonb_array_length(
+              case when jsonb_typeof(d.messages) = 'array' then d.messages end)
+      and t.is_sound is not false
+      -- n messages of exactly three keys hold 3n + 2n strings and one per ISO time: one more
+      -- and there is an unknown or a repeated key somewhere
+      and json_import.string_count(json_import.decode(d.bytes))
+          = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0) + d.wrapper_strings
+), stored_conversation as (
+    insert into core.conversations (
+        bot_id, conversation_id, profile_id, chat_id, started_at,
+        last_message_at, message_count)
+    overriding system value
+    select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
+           case when has_no_trigger then last_at end,
+           case when has_no_trigger then records else 0 end
+    from plain
+), stored_message as (
+    insert into core.messages (
+        bot_id, conversation_id, source_file_id, direction, body, sent_at)
+    select p_bot_id, p.conversation_id, p.file_id, m.direction, m.body, m.sent_at
+    from message as m
+    join plain as p using (ordinal)
+    order by m.ordinal, m.place  -- no join keeps an order; message_id must
+), stored_file as (
+    insert into json_import.file (
+        file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
+        body_octets, digest, sequence, warnings, run_id)
+    overriding system value
+    select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', sha256(bytes),
+           octet_length(bytes), records, records, body_octets, digest, sequence,
+           json_import.bom_warning(bytes) || json_import.count_warning('no_zone', no_zone),
+           p_run_id
+    from plain
+)
+select coalesce(array_agg(o.ordinal order by o.ordinal), '{}')
+from generate_subscripts(p_paths, 1) as o (ordinal)
+where o.ordinal not in (select p.ordinal from plain as p)
 $func$;
 
 comment on function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]) is
@@ -1410,7 +1439,7 @@ select coalesce(
     and coalesce(jsonb_typeof(p_doc -> 'name'), 'null') in ('string', 'null')
     and coalesce(jsonb_typeof(p_doc -> 'previous_response_id'), 'null') in ('string', 'null')
     and coalesce(jsonb_typeof(p_doc -> 'summary'), 'null') in ('object', 'null')
-    and not coalesce(p_doc -> 'summary' @? '$.* ? (@.type() != "string")', false)
+    and not coalesce(p_doc -> 'summary' @? 'strict $.* ? (@.type() != "string")', false)
     and coalesce(jsonb_typeof(p_doc -> 'profile'), 'null') in ('object', 'null')
     and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
     and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
@@ -1475,7 +1504,7 @@ begin
         select file_id, p_bot_id, path, 'profile', chat_id, 'loaded', sha256(bytes),
                octet_length(bytes), 1, 1,
                json_import.bom_warning(bytes)
-               || case when has_no_zone then jsonb '{"no_zone": 1}' else '{}' end
+               || json_import.count_warning('no_zone', has_no_zone::integer)
                || case when extra <> '{}' then jsonb_build_object(
                       'unknown_key', (select count(*) from jsonb_object_keys(extra))) else '{}' end,
                p_run_id
@@ -1585,6 +1614,13 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
+    if not exists (
+        select
+        from json_import.file as f
+        where f.bot_id = p_bot_id and f.chat_id = p_chat_id and f.kind = 'backup'
+          and f.row_count > 0) then
+        return;
+    end if;
     with incoming as (
         select direction, body, sent_at,
                row_number() over (partition by direction, body, sent_at) as nth
@@ -1667,14 +1703,12 @@ declare
 begin
     if json_import.same_head(p_old, p_doc) then
         v_known := p_old.records;
-    else
+    elsif p_old.row_count > 0 then
         delete from core.messages
         where bot_id = p_bot_id and conversation_id = v_conversation_id
           and source_file_id = p_file_id;
-        if found then
-            update json_import.file set must_reread = true
-            where bot_id = p_bot_id and chat_id = p_chat_id and kind = 'backup';
-        end if;
+        update json_import.file set must_reread = true
+        where bot_id = p_bot_id and chat_id = p_chat_id and kind = 'backup';
     end if;
     perform json_import.take_over(p_bot_id, p_chat_id, v_conversation_id, p_doc, v_known);
 
@@ -2127,23 +2161,28 @@ create function json_import.load(
     p_paths     text[],
     p_chat_ids  bigint[],
     p_docs      bytea[],
-    p_strict    boolean default false
+    p_strict    boolean  default false,
+    p_is_rest   boolean  default false,
+    p_patience  interval default null
 )
-returns table (loaded integer, quarantined integer, row_count bigint)
+returns table (loaded integer, quarantined integer, rest integer[])
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 set jit = off
 as $func$
 declare
+    v_until    timestamptz := clock_timestamp() + p_patience;
     v_left     integer[] := array(select generate_subscripts(p_paths, 1));
+    v_rest     integer[] := '{}';
     v_ordinal  integer;
+    v_chat_id  bigint;
 begin
     begin
-        if p_kind = 'conversation' then
+        if p_kind = 'conversation' and not p_is_rest then
             v_left := json_import.load_conversations(
                 p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
-        elsif p_kind = 'profile' and not p_strict then
+        elsif p_kind = 'profile' and not p_is_rest and not p_strict then
             v_left := json_import.load_profiles(p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
         end if;
     exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
@@ -2151,9 +2190,16 @@ begin
     end;
     while v_left <> '{}' loop
         foreach v_ordinal in array v_left loop
+            -- a chat's backups stay together, and a call gets somewhere
+            if clock_timestamp() > v_until and p_chat_ids[v_ordinal] is distinct from v_chat_id
+               and not (p_is_rest and v_ordinal = v_left[1]) then
+                v_rest := v_rest || v_ordinal;
+                continue;
+            end if;
+            v_chat_id := p_chat_ids[v_ordinal];
             perform json_import.load_file(
-                p_run_id, p_bot_id, p_paths[v_ordinal], p_kind, p_chat_ids[v_ordinal],
-                p_docs[v_ordinal], p_strict);
+                p_run_id, p_bot_id, p_paths[v_ordinal], p_kind, v_chat_id, p_docs[v_ordinal],
+                p_strict);
         end loop;
         -- backups of which another one, read after them, has changed
         v_left := array(
@@ -2161,21 +2207,24 @@ begin
             from generate_subscripts(p_paths, 1) as o (ordinal)
             join json_import.file as f
                 on f.bot_id = p_bot_id and f.path = p_paths[o.ordinal] and f.must_reread
-            where p_kind = 'backup'
+            where p_kind = 'backup' and o.ordinal <> all (v_rest)
             order by o.ordinal);
+        v_until := null;
     end loop;
     return query
         select count(*) filter (where f.status = 'loaded')::integer,
-               count(*) filter (where f.status = 'quarantined')::integer,
-               coalesce(sum(f.row_count) filter (where f.status = 'loaded'), 0)::bigint
-        from json_import.file as f
-        where f.bot_id = p_bot_id and f.path = any (p_paths);
+               count(*) filter (where f.status = 'quarantined')::integer, v_rest
+        from generate_subscripts(p_paths, 1) as o (ordinal)
+        join json_import.file as f on f.bot_id = p_bot_id and f.path = p_paths[o.ordinal]
+        where o.ordinal <> all (v_rest);
 end
 $func$;
 
-comment on function json_import.load(bigint, bigint, text, text[], bigint[], bytea[], boolean) is
+comment on function json_import.load(
+    bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval) is
     'Loads a batch of files of one kind and one bot, in the caller''s transaction: how many were
-loaded and how many put into quarantine, and the rows of those loaded.';
+loaded, how many put into quarantine, and (ordinals, from 1) the rest, for which the patience did
+not last: bots wait for the rows that a transaction holds. To be called for the rest again.';
 
 -- Runs ------------------------------------------------------------------------
 

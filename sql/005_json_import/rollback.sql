@@ -37,7 +37,8 @@ drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
 drop function json_import.start_run(text, jsonb);
-drop function json_import.load(bigint, bigint, text, text[], bigint[], bytea[], boolean);
+drop function json_import.load(
+    bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval);
 drop function json_import.load_file(bigint, bigint, text, text, bigint, bytea, boolean);
 drop function json_import.quarantine(
     bigint, bigint, text, text, bigint, bytea, json_import.defect[]);
@@ -61,6 +62,7 @@ drop function json_import.is_plain_profile(jsonb, bigint);
 drop function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]);
 drop function json_import.plain_messages(jsonb);
 drop function json_import.new_conversations(bigint, text[], bigint[], bytea[]);
+drop function json_import.count_warning(text, bigint);
 drop function json_import.bom_warning(bytea);
 drop function json_import.profile_digest(core.girls_profiles);
 drop function json_import.profiles_of(jsonb, text, bigint);
