@@ -81,6 +81,7 @@ class Bot:
     folder: Path
 
     def write(self, files: dict[str, Any]) -> "Bot":
+        """Puts these files (path -> content) into the bot's folder."""
         make_folder(self.folder, files)
         return self
 

@@ -561,7 +561,6 @@ as $func$
 declare
     v_detail   text;
     v_context  text;
-    v_message  text;
     v_token    text;
 begin
     perform p_text::json;
@@ -572,8 +571,7 @@ exception
         return query values ('', 'MB408', 'larger than jsonb can hold', null::text);
     when invalid_text_representation or untranslatable_character then
         get stacked diagnostics
-            v_message = message_text, v_detail = pg_exception_detail,
-            v_context = pg_exception_context;
+            v_detail = pg_exception_detail, v_context = pg_exception_context;
         v_token := substring(v_detail from '^Token "(.*)" is invalid');
         return query select
             '', case when v_detail ~ 'ended unexpectedly'
@@ -1699,10 +1697,10 @@ set search_path = pg_catalog, pg_temp
 as $func$
 declare
     v_conversation_id  bigint := json_import.ensure_conversation(p_bot_id, p_chat_id, p_file_id);
-    v_known            bigint := 0;  -- messages at the head that are in already
+    v_known            bigint := 0::bigint;  -- messages at the head that are in already
 begin
     if json_import.same_head(p_old, p_doc) then
-        v_known := p_old.records;
+        v_known := p_old.records::bigint;
     elsif p_old.row_count > 0 then
         delete from core.messages
         where bot_id = p_bot_id and conversation_id = v_conversation_id
@@ -2174,7 +2172,7 @@ as $func$
 declare
     v_until    timestamptz := clock_timestamp() + p_patience;
     v_left     integer[] := array(select generate_subscripts(p_paths, 1));
-    v_rest     integer[] := '{}';
+    v_rest     integer[] := array[]::integer[];
     v_ordinal  integer;
     v_chat_id  bigint;
 begin

@@ -1,6 +1,7 @@
 -- 005_json_import: do the tables hold what the ledger says? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local jit = off;
 
 with result (place, check_name, offenders) as (
     select 1, 'every loaded file has exactly its messages in core.messages', (
@@ -9,14 +10,16 @@ with result (place, check_name, offenders) as (
             select f.bot_id, f.path
             from json_import.file as f
             left join (
-                select m.bot_id, m.source_file_id, count(*) as row_count,
+                select m.bot_id, m.source_file_id, c.chat_id, count(*) as row_count,
                        sum(octet_length(m.body)) as body_octets,
                        sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata))
                            as digest
                 from core.messages as m
+                join core.conversations as c using (bot_id, conversation_id)
                 where m.source_file_id is not null
-                group by m.bot_id, m.source_file_id
+                group by m.bot_id, m.source_file_id, c.chat_id
             ) as t on t.bot_id = f.bot_id and t.source_file_id = f.file_id
+                  and t.chat_id = f.chat_id
             where f.kind in ('conversation', 'backup')
               and (f.row_count, f.body_octets, f.digest)
                   is distinct from (coalesce(t.row_count, 0)::integer,
