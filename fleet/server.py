@@ -139,12 +139,12 @@ class Server:
                                   env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"})
             if done.returncode:
                 log.seek(before)
-                raise self._failure(fact, log.read())
+                raise self._failure(fact, log.read() or "nothing was logged: is the disk full?")
 
     def _failure(self, fact: str, said: str = "", hint: str = "") -> FleetError:
-        said = "\n".join(said.strip().splitlines()[-6:])
-        hint = hint or "put right what it names (it runs as nobody, or without rights, for a root)"
-        return FleetError("MB902", f"postgres {fact}: {said}", hint, str(self.home / "server.log"))
+        said = "\n".join([f"postgres {fact}", *said.strip().splitlines()[-10:]])
+        hint = hint or "put right what it names (for root it runs as nobody or without rights)"
+        return FleetError("MB902", said, hint, str(self.home / "server.log"))
 
 
 @cache

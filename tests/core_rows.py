@@ -33,15 +33,15 @@ EVENTS = """create table core.events (
 
 
 @pytest.fixture(scope="module")
-def shared(cluster: Database, template: Database) -> Iterator[Database]:
+def clone_of_module(cluster: Database, template: Database) -> Iterator[Database]:
     """One clone for the tests of a module that need a single session."""
     yield from clone(cluster, template.name)
 
 
 @pytest.fixture
-def conn(shared: Database) -> Iterator[psycopg.Connection]:
+def conn(clone_of_module: Database) -> Iterator[psycopg.Connection]:
     """A session whose work is undone after the test."""
-    with shared.connect() as conn, conn.transaction(force_rollback=True):
+    with clone_of_module.connect() as conn, conn.transaction(force_rollback=True):
         yield conn
 
 

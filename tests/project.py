@@ -127,6 +127,7 @@ class Project:
 
     def call(self, *args: str, code: int | None = 0, **env: str) -> Done:
         """As `run`, but within this process, which saves half a second. Not for exec."""
+        env = {"PGOPTIONS": "-cstatement_timeout=20s", **env}  # here nobody else could end it
         out, err = io.StringIO(), io.StringIO()
         with (patch.object(runner, "PROJECT", self.folder), redirect_stdout(out),
               patch.dict(os.environ, self.database.environment(**env), clear=True),

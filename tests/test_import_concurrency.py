@@ -130,6 +130,27 @@ def grown(path: Path, number: int) -> object:
     return document
 
 
+@pytest.mark.parametrize("flags", [[], ["--strict"]], ids=["in a batch", "file by file"])
+def test_a_contact_that_a_bot_makes_in_the_same_moment_is_no_defect_of_its_file(flags, bot):
+    bot.write({"conversations/1.json": []}).load()
+    bot.write({f"girls_data/{n}.json": {"chat_id": n, "summary": {"1": "x"}} for n in (7, 8)})
+    bot.write({f"conversations/{n}.json": [said("a")] for n in (7, 8)})
+    with (ThreadPoolExecutor(1) as pool, bot.database.connect() as conn,
+          bot.database.connect() as live, live.transaction()):
+        live.execute("select core.record_message(7, 'in', 'hello', p_name => 'Live', p_bot_id => "
+                     "(select bot_id from core.bots where name = %s))", [bot.name])
+        imported = pool.submit(bot.load, *flags)
+        until(lambda: imported.done() or conn.execute(
+            "select cardinality(pg_blocking_pids(pid)) > 0 from pg_stat_activity"
+            " where application_name = 'runner import' and datname = current_database()"
+            " order by 1 desc limit 1").fetchone() == (True,), "the import waits for the bot")
+    assert imported.result() == {"loaded": 4, "unchanged": 1}
+    found = read_tables(bot.database, bot.name)
+    assert (found.profiles[7]["name"], found.profiles[7]["summary"]) == ("Live", {"1": "x"})
+    assert [body for _, body, *_ in found.conversations[7]] == ["hello", "a"]
+    assert faults(bot.database) == {}
+
+
 def test_a_second_import_is_refused_while_one_runs(database, bulk):
     with database.connect() as blocker, database.connect() as conn, blocker.transaction():
         blocker.execute("lock table core.girls_profiles")

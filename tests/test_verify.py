@@ -101,11 +101,11 @@ DAMAGES = [
 
 
 @pytest.fixture(scope="module")
-def damaged(shared: Database) -> Database:
+def damaged(clone_of_module: Database) -> Database:
     """A clone with a row in each table, for damages that are undone after each test."""
-    with shared.connect() as conn:
+    with clone_of_module.connect() as conn:
         fill(conn)
-    return shared
+    return clone_of_module
 
 
 @pytest.mark.parametrize(("statement", "check", "named"), DAMAGES)
