@@ -49,7 +49,9 @@ class Context:
 
     def connect(self, **parts: str) -> psycopg.Connection:
         """A connection that names itself, its command and its correlation id to the server."""
-        if self.target.embedded and self.embedded.pid() is None:
+        # its socket may be gone although it runs: something that cleans /tmp took it
+        socket = Path(self.target.parts.get("host", ""), ".s.PGSQL.5432")
+        if self.target.embedded and (self.embedded.pid() is None or not socket.exists()):
             self.screen.say("starting the embedded server")
             self.embedded.start()
             del self.target  # only now is it known where its socket is
