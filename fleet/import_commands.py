@@ -20,6 +20,8 @@ IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
 def import_files(ctx: Context) -> int:
     """Loads a folder of bots' JSON files; exit 6 if this run put a file into quarantine."""
     args, started = ctx.args, time.monotonic()
+    if args.jobs < 1 or args.max_bytes < 1:
+        raise FleetError("MB900", "--jobs and --max-bytes are at least 1", exit_code=USAGE)
     folders = importer.bot_folders(args.folder, args.bot)
     if not args.bot and (names := importer.strays(args.folder, folders)):
         ctx.screen.warn(f"no bot's folder, so not read: {', '.join(names)}")

@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -118,11 +119,19 @@ def _clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
     """Also after Ctrl-C in mid-statement. A lost connection has cleaned up by itself."""
     with suppress(psycopg.OperationalError):
         if conn.info.transaction_status == TransactionStatus.ACTIVE:
-            conn.cancel_safe()
-            while conn.pgconn.get_result():
-                pass
+            _cancel(conn)
             conn.execute("rollback")
         conn.execute(text, arguments)
+
+
+def _cancel(conn: psycopg.Connection) -> None:
+    """Ends the statement at work and throws its results away."""
+    while conn.info.transaction_status == TransactionStatus.ACTIVE:
+        conn.cancel_safe()  # repeated: one that comes before the statement begins is lost
+        time.sleep(0.02)
+        conn.pgconn.consume_input()
+        while not conn.pgconn.is_busy() and conn.pgconn.get_result():
+            pass
 
 
 def holder(conn: psycopg.Connection, key: int) -> str:

@@ -279,6 +279,13 @@ def test_a_folder_without_bots_is_refused(place, bot, tmp_path):
     assert bot.database.execute("select count(*) from core.bots") == before
 
 
+@pytest.mark.parametrize("flag", ["--jobs", "--max-bytes"])
+def test_a_number_below_one_is_refused(flag, bot):
+    refused = command(bot.write(HELLO).database, "import", bot.folder, "--bot", bot.name, flag, "0",
+                      "--json", code=2)
+    assert refused.document["error"]["code"] == "MB900"
+
+
 def test_what_lies_beside_the_bots_folders_is_named(bot, tmp_path):
     make_folder(tmp_path, {f"bots/{bot.name}/conversations/7.json": "[]", "bots/stray.json": "[]",
                            f"elsewhere/{bot.name} II/conversations/7.json": "[]"})

@@ -641,54 +641,86 @@ $func$;
 
 comment on function json_import.children(json, text) is 'Members or elements with their pointers.';
 
-create function json_import.value_defects(p_json json, p_pointer text)
-returns setof json_import.defect
+create function json_import.value_fault(p_json json)
+returns text
 language plpgsql
-stable
+immutable
+strict
+parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_state  text;
-    v_child  record;
-    v_key    json;
-    v_found  boolean := false;
 begin
-    begin
-        perform json_import.untame(p_json::text)::jsonb;
-        return;
-    exception
-        when untranslatable_character or invalid_text_representation
-          or numeric_value_out_of_range or invalid_parameter_value then
-            v_state := sqlstate;
-    end;
-    for v_child in select * from json_import.children(p_json, p_pointer) loop
-        if strpos(v_child.pointer, chr(1114110)) > 0 then
-            -- a tamed key: it may be a defect of the object, or need its real spelling back
-            v_key := to_json(substr(v_child.pointer, length(p_pointer) + 2));
-            return query select * from json_import.value_defects(v_key, p_pointer);
-            if found then
-                v_found := true;
-                continue;
-            end if;
-            v_child.pointer := p_pointer || '/'
-                || (json_import.untame(v_key::text)::jsonb #>> '{}');
-        end if;
-        return query select * from json_import.value_defects(v_child.value, v_child.pointer);
-        v_found := v_found or found;
-    end loop;
-    if v_found then
-        return;
-    end if;
-    return query select p_pointer, r.code, r.message, left(json_import.untame(p_json::text), 200)
-        from (values
-            ('22003', 'MB411', 'a number that numeric can''t hold'),
-            ('22P05', 'MB409', '\u0000 in a string'),
-            ('22P02', 'MB410', 'half a surrogate pair in a string')) as r (state, code, message)
-        where r.state = v_state;
+    perform json_import.untame(p_json::text)::jsonb;
+    return null;
+exception
+    when untranslatable_character then
+        return 'MB409';
+    when numeric_value_out_of_range then
+        return 'MB411';
+    when invalid_text_representation then
+        return 'MB410';
 end
 $func$;
 
-comment on function json_import.value_defects(json, text) is
+comment on function json_import.value_fault(json) is
+    'Why jsonb can''t hold a tamed string or number (MB409 to MB411); null if it can.';
+
+create function json_import.real_step(p_step text)
+returns text
+language sql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
+    when strpos(p_step, chr(1114110)) = 0 then p_step
+    when json_import.value_fault(to_json(p_step)) is null
+        then json_import.untame(to_json(p_step)::text)::jsonb #>> '{}'
+end
+$func$;
+
+comment on function json_import.real_step(text) is
+    'A step of a pointer through a tamed document as it really is; null if the key is no text.';
+
+create function json_import.value_defects(p_json json)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with recursive node as (
+    select '' as pointer, p_json as value
+    union all
+    select n.pointer || s.step, c.value
+    from node as n
+    cross join lateral json_import.children(n.value, '') as c
+    cross join lateral (select json_import.real_step(c.pointer)) as s (step)
+    where json_typeof(n.value) in ('object', 'array') and s.step is not null
+), suspect as (
+    select n.pointer, n.value
+    from node as n
+    where json_typeof(n.value) = 'string' and strpos(n.value::text, chr(1114110)) > 0
+       or json_typeof(n.value) = 'number'
+          and (n.value::text ~ '[eE]' or length(n.value::text) > 999)
+    union all
+    select n.pointer, to_json(k.key)
+    from node as n
+    cross join lateral json_object_keys(
+        case when json_typeof(n.value) = 'object' then n.value end) as k (key)
+    where strpos(k.key, chr(1114110)) > 0
+)
+select s.pointer, f.code,
+       case f.code when 'MB409' then '\u0000 in a string'
+                   when 'MB410' then 'half a surrogate pair in a string'
+                   else 'a number that numeric can''t hold' end,
+       left(json_import.untame(s.value::text), 200)
+from suspect as s
+cross join lateral (select json_import.value_fault(s.value)) as f (code)
+where f.code is not null
+$func$;
+
+comment on function json_import.value_defects(json) is
     'The strings and numbers, at any depth of a tamed document, that jsonb can''t hold (MB409 to
 MB411). A key that is one names its object.';
 
@@ -940,6 +972,22 @@ $func$;
 
 comment on function json_import.messages_path(jsonb) is 'Pointer of the array of messages.';
 
+create function json_import.message_list(p_doc jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select l.list
+from (select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end)
+    as l (list)
+where jsonb_typeof(l.list) = 'array'
+$func$;
+
+comment on function json_import.message_list(jsonb) is
+    'The array of messages of a conversation or backup; null if there is none.';
+
 create function json_import.message_elements(p_doc jsonb)
 returns table (ordinal bigint, value jsonb)
 language sql
@@ -948,11 +996,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select e.ordinal, e.value
-from (
-    select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end
-) as m (list)
-cross join lateral jsonb_array_elements(case when jsonb_typeof(m.list) = 'array' then m.list end)
-    with ordinality as e (value, ordinal)
+from jsonb_array_elements(json_import.message_list(p_doc)) with ordinality as e (value, ordinal)
 $func$;
 
 comment on function json_import.message_elements(jsonb) is
@@ -1081,7 +1125,7 @@ begin
         return;
     end if;
     if v_doc is null then
-        return query select * from json_import.value_defects(json_import.tame(p_text)::json, '');
+        return query select * from json_import.value_defects(json_import.tame(p_text)::json);
         return;
     end if;
     if json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then
@@ -1094,7 +1138,9 @@ begin
         end if;
     else
         return query select * from json_import.wrapper_defects(v_doc, p_chat_id, p_strict);
-        return query select * from json_import.message_defects(v_doc, p_strict);
+        if p_strict or json_import.are_plain(json_import.message_list(v_doc)) is not true then
+            return query select * from json_import.message_defects(v_doc, p_strict);
+        end if;
     end if;
 end
 $func$;
@@ -1159,6 +1205,87 @@ $func$;
 comment on function json_import.message_digest(text, text, timestamptz, jsonb) is
     'A 64-bit hash of what a message says; their sum tells two sets of messages apart.';
 
+create function json_import.plain_messages(p_messages jsonb)
+returns table (place bigint, direction text, body text, sent_at timestamptz, digest bigint,
+               is_iso boolean, has_no_zone boolean, is_sound boolean)
+language sql
+stable
+rows 100
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select m.place, m.direction, m.body, m.sent_at,
+       -- message_digest, written out: a call per row would cost more than the hash
+       hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
+                                # ascii(m.direction)),
+       m.is_iso, m.shape in ('--T::', '--T::.'),
+       coalesce(m.body is not null and m.direction in ('in', 'out')
+                and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
+                and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
+from (
+    select m.place, m.direction, coalesce(m.text, m.content) as body, s.shape,
+           m.ts like '____-%' as is_iso,
+           case
+               when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
+                 or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
+                    and length(m.ts) <= 30
+                 or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
+                 or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
+                    and length(m.ts) <= 29
+                 or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
+                    and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
+                 or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
+                    and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
+               then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
+                         then m.ts::timestamptz end
+               -- float8 is exact to the microsecond for up to six decimals
+               when s.shape = '' and length(m.ts) between 1 and 13
+                 or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
+               then to_timestamp(case when m.ts::float8 < 100000000000
+                                      then m.ts::float8 else m.ts::float8 / 1000 end)
+           end as sent_at
+    from rows from (
+        jsonb_to_recordset(
+            case when jsonb_typeof(p_messages) = 'array'
+                  and not p_messages @? '$[*] ? (@.type() != "object"
+                      || @.text.type() != "string" || @.content.type() != "string")'
+                 then p_messages end) as (text text, content text, direction text, ts text)
+    ) with ordinality as m (text, content, direction, ts, place)
+    cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
+    offset 0  -- or the time would be read again wherever it is used above
+) as m
+$func$;
+
+comment on function json_import.plain_messages(jsonb) is
+    'The messages of an array, read at a glance, with their place from 1: sent_at is null where the
+time needs a closer look. Nothing at all if an element is no object, or a text no string.';
+
+create function json_import.are_plain(p_messages jsonb)
+returns boolean
+language plpgsql
+stable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    -- a time of digits is one only without quotes, which plain_messages does not see
+    return not p_messages @? '$[*] ? (exists(@.text) && exists(@.content)
+                                      || @.ts like_regex "^[0-9.]*$")' and (
+        select count(*) = jsonb_array_length(p_messages) and coalesce(bool_and(coalesce(
+                   m.body is not null and m.direction in ('in', 'out')
+                   and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
+                   and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)), true)
+        from json_import.plain_messages(p_messages) as m);
+exception
+    when data_exception then
+        return false;  -- no object, or no day of the calendar
+end
+$func$;
+
+comment on function json_import.are_plain(jsonb) is
+    'Whether messages are sound at a glance; what are not may still be, and get a diagnosis.';
+
 create function json_import.messages_of(p_doc jsonb)
 returns table (ordinal bigint, direction text, body text, sent_at timestamptz, metadata jsonb,
                has_no_zone boolean)
@@ -1167,11 +1294,11 @@ stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
-select e.ordinal, e.value ->> 'direction', coalesce(e.value ->> 'text', e.value ->> 'content'),
-       json_import.to_time(e.value -> 'ts'),
+select e.ordinal, m.direction, m.body, coalesce(m.sent_at, json_import.to_time(e.value -> 'ts')),
        nullif(e.value - '{text,content,direction,ts}'::text[], '{}'),
        jsonb_typeof(e.value -> 'ts') = 'string' and e.value ->> 'ts' !~ '(Z|[+-][0-9:]+)$'
 from json_import.message_elements(p_doc) as e
+join json_import.plain_messages(json_import.message_list(p_doc)) as m on m.place = e.ordinal
 $func$;
 
 comment on function json_import.messages_of(jsonb) is
@@ -1286,61 +1413,6 @@ $func$;
 comment on function json_import.new_conversations(bigint, text[], bigint[], bytea[]) is
     'Of a batch the files that are new, with a chat that is new, each parsed once: its array of
 messages (null: of another shape), the ids it will get, and its contact, locked.';
-
-create function json_import.plain_messages(p_messages jsonb)
-returns table (place bigint, direction text, body text, sent_at timestamptz, digest bigint,
-               is_iso boolean, has_no_zone boolean, is_sound boolean)
-language sql
-stable
-rows 100
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $func$
-select m.place, m.direction, m.body, m.sent_at,
-       -- message_digest, written out: a call per row would cost more than the hash
-       hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
-                                # ascii(m.direction)),
-       m.is_iso, m.shape in ('--T::', '--T::.'),
-       coalesce(m.body is not null and m.direction in ('in', 'out')
-                and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
-                and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
-from (
-    select m.place, m.direction, coalesce(m.text, m.content) as body, s.shape,
-           m.ts like '____-%' as is_iso,
-           case
-               when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
-                 or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
-                    and length(m.ts) <= 30
-                 or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
-                 or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
-                    and length(m.ts) <= 29
-                 or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
-                    and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
-                 or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
-                    and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
-               then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
-                         then m.ts::timestamptz end
-               -- float8 is exact to the microsecond for up to six decimals
-               when s.shape = '' and length(m.ts) between 1 and 13
-                 or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
-               then to_timestamp(case when m.ts::float8 < 100000000000
-                                      then m.ts::float8 else m.ts::float8 / 1000 end)
-           end as sent_at
-    from rows from (
-        jsonb_to_recordset(
-            case when jsonb_typeof(p_messages) = 'array'
-                  and not p_messages @? '$[*] ? (@.type() != "object"
-                      || @.text.type() != "string" || @.content.type() != "string")'
-                 then p_messages end) as (text text, content text, direction text, ts text)
-    ) with ordinality as m (text, content, direction, ts, place)
-    cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
-    offset 0  -- or the time would be read again wherever it is used above
-) as m
-$func$;
-
-comment on function json_import.plain_messages(jsonb) is
-    'The messages of an array, read at a glance, with their place from 1: sent_at is null where the
-time needs a closer look. Nothing at all if an element is no object, or a text no string.';
 
 create function json_import.load_conversations(
     p_run_id    bigint,
