@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from psycopg import sql
 
 from fleet import config, migrations, server
 
+# A shell's background job ignores Ctrl-C, and hands that down to the programs under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT = Path(__file__).resolve().parent.parent
 # Nothing of the developer's own settings may reach a test, or a test the developer's database.
 TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
