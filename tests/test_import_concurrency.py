@@ -41,7 +41,7 @@ WRITERS = 4
 def bulk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two bots' folders, large enough to take a while."""
     folder = tmp_path_factory.mktemp("bulk") / "bulk"
-    generate("bulk", folder, "--bots", "2", "--messages", "8000", "--contacts", "240")
+    generate("bulk", folder, "--bots", "2", "--messages", "5000", "--contacts", "160")
     return folder
 
 

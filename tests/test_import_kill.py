@@ -53,7 +53,7 @@ def make_stage(origin: Database) -> Database:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bots with plain files, odd files, bad files, backups and a single file."""
     made = tmp_path_factory.mktemp("kill") / "bots"
-    generate("bulk", made, "--bots", "3", "--messages", "6000", "--contacts", "300",
+    generate("bulk", made, "--bots", "3", "--messages", "4500", "--contacts", "240",
              "--bad-percent", "3")
     for name in ("legacy/mila", "legacy/vera_2019", "broken/lena"):
         shutil.copytree(EXAMPLES / name, made / Path(name).name)
