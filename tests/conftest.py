@@ -13,8 +13,9 @@ from psycopg import sql
 
 from fleet import config, migrations, server
 
-# A shell's background job ignores Ctrl-C, and hands that down to the programs under test.
+# A background job ignores Ctrl-C, one of nohup hang-ups, and hands that down to what it tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 PROJECT = Path(__file__).resolve().parent.parent
 # Nothing of the developer's own settings may reach a test, or a test the developer's database.
 TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
