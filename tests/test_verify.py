@@ -83,8 +83,8 @@ DAMAGES = [
     ("update core.bot_names set name = 'x'", NAMES, "1"),
     ("insert into core.bot_names values ('nobody', 987)", NAMES, "987"),
     ("alter function core.leaves(regclass) reset all", PATHS, "core.leaves(regclass)"),
-    ("alter function core.claim_bot_name() set search_path = public", PATHS,
-     "core.claim_bot_name()"),
+    ("alter function core_upkeep.claim_bot_name() set search_path = public", PATHS,
+     "core_upkeep.claim_bot_name()"),
     ("grant execute on function core.ensure_leaves(bigint) to public", CALLABLE,
      "core.ensure_leaves(bigint)"),
     ("create function core.more() returns int language sql set search_path = pg_catalog, pg_temp"

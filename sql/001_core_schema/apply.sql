@@ -1,17 +1,21 @@
 -- 001_core_schema: the tables that every bot's data lives in, and the code that partitions them.
 -- depends: none
 -- locks:   new objects only; safe on a live database
--- undo:    rollback.sql drops schemas core and core_partitions; refuses while they hold rows
+-- undo:    rollback.sql drops schemas core, core_partitions, core_upkeep; refuses while they hold
+--          rows
 
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
 create schema core;
 create schema core_partitions;
+create schema core_upkeep;
 
 comment on schema core is 'What the bots keep: bots, contacts, conversations, messages, metrics.';
 comment on schema core_partitions is
     'The leaves of the tables in core. Read and write through the tables in core, never here.';
+comment on schema core_upkeep is
+    'What the triggers of core do beyond the rights of whoever fires them: counters, names.';
 
 -- Error codes -----------------------------------------------------------------
 
@@ -391,6 +395,34 @@ $func$;
 comment on function core.leaves(regclass) is
     'The partitions of a table, by name: (leaf, bound as in CREATE TABLE). MB002: not partitioned.';
 
+create table core.leaf_hook (
+    hook  regprocedure  not null,
+
+    constraint leaf_hook_pk primary key (hook)
+);
+
+comment on table core.leaf_hook is
+    'Functions (leaf regclass) that a new leaf is given to: later migrations add what every leaf
+needs and does not inherit, and remove their rows again.';
+comment on column core.leaf_hook.hook is 'Runs with the rights of whoever owns the leaf.';
+
+create function core.equip_leaf(p_leaf regclass)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_hook  regproc;
+begin
+    for v_hook in select h.hook::oid::regproc from core.leaf_hook as h order by h.hook::oid loop
+        execute format('select %s($1)', v_hook) using p_leaf;
+    end loop;
+end
+$func$;
+
+comment on function core.equip_leaf(regclass) is 'Gives a new leaf to every core.leaf_hook.';
+
 create function core.ensure_keys(p_table regclass, p_remainder integer)
 returns void
 language plpgsql
@@ -437,6 +469,7 @@ begin
         -- room on the page for the counters' updates, which then need no index entry (HOT)
         case when p_table = 'core.conversations'::regclass then 80 else 100 end);
     perform core.ensure_keys(p_table, p_remainder);
+    perform core.equip_leaf(v_leaf::regclass);
     return v_leaf::regclass;
 end
 $func$;
@@ -449,7 +482,9 @@ create function core.ensure_leaves(p_bot_id bigint)
 returns integer
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 declare
     v_remainder  integer;
@@ -486,7 +521,9 @@ create function core.ensure_partition(p_table regclass, p_at timestamptz)
 returns regclass
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 set timezone = 'UTC'
 set datestyle = 'ISO'
 as $func$
@@ -529,6 +566,7 @@ begin
         v_leaf, v_column, v_from, v_to);
     execute format('alter table %s attach partition %s %s', p_table, v_leaf, v_bound);
     execute format('alter table %s drop constraint month_ck', v_leaf);
+    perform core.equip_leaf(v_leaf::regclass);
     return v_leaf::regclass;
 end
 $func$;
@@ -595,10 +633,12 @@ $func$;
 comment on function core.touch_updated_at() is
     'Trigger: the row changed now, whatever it was told.';
 
-create function core.claim_bot_name()
+create function core_upkeep.claim_bot_name()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
     if tg_op in ('UPDATE', 'DELETE') then
@@ -619,13 +659,32 @@ begin
 end
 $func$;
 
-comment on function core.claim_bot_name() is
+comment on function core_upkeep.claim_bot_name() is
     'Trigger on core.bots: keeps core.bot_names. MB005: another bot has the name.';
 
-create function core.count_new_messages()
+create function core_upkeep.misnamed_bots()
+returns setof bigint
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select coalesce(b.bot_id, n.bot_id)
+from core.bots as b
+full join core.bot_names as n on n.bot_id = b.bot_id
+where b.name is distinct from n.name
+$func$;
+
+comment on function core_upkeep.misnamed_bots() is
+    'The bots whose claimed name is not their name, or that only a claim knows; for verify.sql.';
+
+create function core_upkeep.count_new_messages()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
     with added as (
@@ -651,10 +710,10 @@ begin
 end
 $func$;
 
-comment on function core.count_new_messages() is
+comment on function core_upkeep.count_new_messages() is
     'Trigger on core.messages: one update per conversation and statement, not one per message.';
 
-create function core.recount(
+create function core_upkeep.recount(
     p_bots           bigint[],
     p_conversations  bigint[],
     p_changes        bigint[]
@@ -688,17 +747,19 @@ begin
 end
 $func$;
 
-comment on function core.recount(bigint[], bigint[], bigint[]) is
+comment on function core_upkeep.recount(bigint[], bigint[], bigint[]) is
     'Adds p_changes to the counts of conversations and reads their last time from what messages they
 have left. started_at only ever moves back.';
 
-create function core.count_deleted_messages()
+create function core_upkeep.count_deleted_messages()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
-    perform core.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(-messages))
+    perform core_upkeep.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(-messages))
     from (
         select bot_id, conversation_id, count(*) as messages
         from old_rows
@@ -709,16 +770,18 @@ begin
 end
 $func$;
 
-comment on function core.count_deleted_messages() is
+comment on function core_upkeep.count_deleted_messages() is
     'Trigger on core.messages: the conversations that lost messages are counted anew.';
 
-create function core.count_moved_messages()
+create function core_upkeep.count_moved_messages()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
-    perform core.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(change))
+    perform core_upkeep.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(change))
     from (
         select bot_id, conversation_id, sum(change)::bigint as change
         from (
@@ -738,7 +801,7 @@ begin
 end
 $func$;
 
-comment on function core.count_moved_messages() is
+comment on function core_upkeep.count_moved_messages() is
     'Trigger on core.messages: an UPDATE may move messages in time or to another conversation.';
 
 do $triggers$
@@ -756,22 +819,22 @@ $triggers$;
 
 create trigger claim_bot_name
     after insert or delete or update of bot_id, name on core.bots
-    for each row execute function core.claim_bot_name();
+    for each row execute function core_upkeep.claim_bot_name();
 
 create trigger count_new_messages
     after insert on core.messages
     referencing new table as new_rows
-    for each statement execute function core.count_new_messages();
+    for each statement execute function core_upkeep.count_new_messages();
 
 create trigger count_deleted_messages
     after delete on core.messages
     referencing old table as old_rows
-    for each statement execute function core.count_deleted_messages();
+    for each statement execute function core_upkeep.count_deleted_messages();
 
 create trigger count_moved_messages
     after update on core.messages
     referencing old table as old_rows new table as new_rows
-    for each statement execute function core.count_moved_messages();
+    for each statement execute function core_upkeep.count_moved_messages();
 
 -- Recording a message ---------------------------------------------------------
 
@@ -922,4 +985,4 @@ constraint''s name.';
 
 -- Grants ----------------------------------------------------------------------
 
-revoke execute on all functions in schema core from public;
+revoke execute on all functions in schema core, core_upkeep from public;

@@ -42,11 +42,12 @@ drop table core.girls_profiles;
 drop table core.bot_names;
 drop table core.bots;
 
-drop function core.count_moved_messages();
-drop function core.count_deleted_messages();
-drop function core.recount(bigint[], bigint[], bigint[]);
-drop function core.count_new_messages();
-drop function core.claim_bot_name();
+drop function core_upkeep.count_moved_messages();
+drop function core_upkeep.count_deleted_messages();
+drop function core_upkeep.recount(bigint[], bigint[], bigint[]);
+drop function core_upkeep.count_new_messages();
+drop function core_upkeep.misnamed_bots();
+drop function core_upkeep.claim_bot_name();
 drop function core.touch_updated_at();
 
 drop function core.ensure_partition(regclass, timestamptz);
@@ -54,6 +55,8 @@ drop function core.month_column(regclass);
 drop function core.ensure_leaves(bigint);
 drop function core.make_leaf(regclass, integer);
 drop function core.ensure_keys(regclass, integer);
+drop function core.equip_leaf(regclass);
+drop table core.leaf_hook;
 drop function core.leaves(regclass);
 drop function core.leaf_name(regclass, text);
 drop function core.foreign_keys();
@@ -64,5 +67,6 @@ drop function core.current_bot_id();
 
 drop table core.error_code;
 
+drop schema core_upkeep;
 drop schema core_partitions;
 drop schema core;

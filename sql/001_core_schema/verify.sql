@@ -73,18 +73,18 @@ with leaf as (
     select 7, 'the triggers that keep updated_at, names and counters are there', (
         select string_agg(format('%s on %s', e.tgname, e.tgrelid), ', ')
         from (
-            select t, 'touch_updated_at' from core.bot_tables() as t
+            select t, 'core', 'touch_updated_at' from core.bot_tables() as t
             union all values
-                ('core.bots'::regclass, 'claim_bot_name'),
-                ('core.messages'::regclass, 'count_new_messages'),
-                ('core.messages'::regclass, 'count_deleted_messages'),
-                ('core.messages'::regclass, 'count_moved_messages')
-        ) as e (tgrelid, tgname)
+                ('core.bots'::regclass, 'core_upkeep', 'claim_bot_name'),
+                ('core.messages'::regclass, 'core_upkeep', 'count_new_messages'),
+                ('core.messages'::regclass, 'core_upkeep', 'count_deleted_messages'),
+                ('core.messages'::regclass, 'core_upkeep', 'count_moved_messages')
+        ) as e (tgrelid, room, tgname)
         where not exists (
             select
             from pg_trigger as g
             where g.tgrelid = e.tgrelid and g.tgname = e.tgname
-              and g.tgfoid = to_regproc('core.' || e.tgname)))
+              and g.tgfoid = to_regproc(format('%I.%I', e.room, e.tgname))))
     union all
     select 8, 'every check constraint of the tables is there and validated on every leaf', (
         select string_agg(format('%s on %s', c.conname, l.leaf::regclass), ', ')
@@ -97,22 +97,20 @@ with leaf as (
               and k.convalidated))
     union all
     select 9, 'the claimed names are the bots'' names', (
-        select string_agg(coalesce(b.bot_id, n.bot_id)::text, ', ')
-        from core.bots as b
-        full join core.bot_names as n on n.bot_id = b.bot_id
-        where b.name is distinct from n.name)
+        select string_agg(b::text, ', ') from core_upkeep.misnamed_bots() as b)
     union all
     select 10, 'every function pins its search path', (
         select string_agg(p.oid::regprocedure::text, ', ')
         from pg_proc as p
-        where p.pronamespace = 'core'::regnamespace
+        where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
           and not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false))
     union all
     select 11, 'no function can be executed by everybody', (
         select string_agg(p.oid::regprocedure::text, ', ')
         from pg_proc as p
         cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
-        where p.pronamespace = 'core'::regnamespace and g.grantee = 0)
+        where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
+          and g.grantee = 0)
     union all
     select 12, 'no table is open to everybody', (
         select string_agg(format('%s on %s', g.privilege_type, g.name), ', ')
@@ -123,7 +121,7 @@ with leaf as (
             union all
             select n.nspname, (aclexplode(n.nspacl)).*
             from pg_namespace as n
-            where n.nspname in ('core', 'core_partitions')
+            where n.nspname in ('core', 'core_partitions', 'core_upkeep')
         ) as g (name, grantor, grantee, privilege_type, is_grantable)
         where g.grantee = 0)
     union all
@@ -138,6 +136,7 @@ with leaf as (
         from (values
             ('core.error_code', 'code text!, name text!, meaning text!, remedy text!'),
             ('core.bot_names', 'name text!, bot_id bigint!'),
+            ('core.leaf_hook', 'hook regprocedure!'),
             ('core.bots',
              'bot_id bigint!#, name text!, owner_telegram_id bigint, status text!=, '
              'config jsonb!=, created_at timestamp with time zone!=, '
@@ -180,6 +179,7 @@ with leaf as (
         from (values
             ('core.error_code',     'error_code_pk error_code_name_uq error_code_code_ck'),
             ('core.bot_names',      'bot_names_pk bot_names_bot_uq'),
+            ('core.leaf_hook',      'leaf_hook_pk'),
             ('core.bots',           'bots_pk bots_id_ck bots_name_ck bots_owner_ck bots_status_ck '
                                     'bots_config_ck'),
             ('core.girls_profiles', 'girls_profiles_pk girls_profiles_telegram_uq '
@@ -219,7 +219,7 @@ with leaf as (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
         cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
-        where p.pronamespace = 'core'::regnamespace
+        where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
           and not exists (select from core.error_code as e where e.code = m.code[1]))
 )
 select check_name, offenders is null as ok, offenders as detail
