@@ -110,11 +110,23 @@ def clone(cluster: Database, origin: str) -> Iterator[Database]:
     with cluster.connect() as conn:
         conn.execute(sql.SQL("create database {} template {}").format(
             sql.Identifier(name), sql.Identifier(origin)))
+        made = Database(cluster.parts | {"dbname": name})
         try:
-            yield Database(cluster.parts | {"dbname": name})
+            if made.execute("select to_regproc('security.protect_database') is not null")[0][0]:
+                made.execute("select security.protect_database()")  # a clone has lost its rights
+            yield made
         finally:
             conn.execute(sql.SQL("drop database if exists {} with (force)").format(
                 sql.Identifier(name)))
+            drop_logins(conn, name)
+
+
+def drop_logins(conn: psycopg.Connection, database: str) -> None:
+    """Drops the logins that were made for a database that is gone: they are the cluster's."""
+    for (role,) in conn.execute("select rolname from pg_roles where"
+                                " shobj_description(oid, 'pg_authid') like %s",
+                                [f"% of database {database}"]).fetchall():
+        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ DAMAGES = [
     ("alter table core.girls_profiles alter message_count type bigint", COLUMNS,
      "core.girls_profiles: "),
     ("alter table core.bot_metrics drop reply_p95", COLUMNS, "core.bot_metrics: "),
-    ("alter table core.bot_names alter bot_id type numeric", COLUMNS, "core.bot_names: "),
+    ("alter table core.bot_names alter name type varchar(100)", COLUMNS, "core.bot_names: "),
     ("delete from core.bot_names", NAMES, "1"),
     ("update core.bot_names set name = 'x'", NAMES, "1"),
     ("insert into core.bot_names values ('nobody', 987)", NAMES, "987"),

@@ -1,0 +1,158 @@
+-- 002_security: undo. The bots' rows stay, without anything that keeps one bot from another's.
+-- depends: every later migration is rolled back
+-- locks:   ACCESS EXCLUSIVE on every table in core
+-- undo:    apply.sql; logins, passwords, tokens and memberships are gone
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+do $guard$
+declare
+    v_logins  text;
+begin
+    select string_agg(rolname, ', ' order by rolname) into v_logins
+    from pg_roles
+    where right(shobj_description(oid, 'pg_authid'), length(security.mark('')))
+          = security.mark('');
+    if v_logins is not null
+       and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
+        raise exception using
+            errcode = 'MB001',
+            message = format('this rollback would drop the logins %s', v_logins),
+            hint    = 'Take a backup of the roles (pg_dumpall --roles-only), then repeat with '
+                      '--discard-data (in psql: set app.discard_data = on).';
+    end if;
+    perform security.drop_logins();
+end
+$guard$;
+
+delete from core.leaf_hook where hook = 'security.protect_leaf(regclass)'::regprocedure;
+
+-- What the provisioner owns and granted goes back first: the rest of this is the caller's to undo.
+do $owners$
+begin
+    perform security.hand_over(s, current_user)
+    from unnest(array['security', 'core_upkeep', 'core', 'core_partitions']) as s;
+end
+$owners$;
+
+do $database$
+declare
+    v_privileges  text := (select string_agg(privilege, ', ') from security.public_right);
+begin
+    execute format('revoke all on database %I from app_provisioner', current_database());
+    if v_privileges is not null then
+        execute format('grant %s on database %I to public', v_privileges, current_database());
+    end if;
+end
+$database$;
+
+do $tables$
+declare
+    v_table    record;
+    v_policy   record;
+begin
+    for v_table in
+        select c.oid::regclass as name, c.relispartition
+        from pg_class as c
+        where c.relnamespace in ('core'::regnamespace, 'core_partitions'::regnamespace)
+          and c.relkind in ('r', 'p') and c.relrowsecurity
+    loop
+        for v_policy in select polname from pg_policy where polrelid = v_table.name loop
+            execute format('drop policy %I on %s', v_policy.polname, v_table.name);
+        end loop;
+        execute format('alter table %s disable row level security, no force row level security',
+                       v_table.name);
+        execute format('drop trigger refuse_truncate on %s', v_table.name);
+        if not v_table.relispartition then
+            execute format('drop trigger refuse_new_bot_id on %s', v_table.name);
+        end if;
+    end loop;
+end
+$tables$;
+
+revoke all on all tables in schema core, core_partitions
+    from app_bot, app_super_admin, app_backup, app_upkeep, app_provisioner;
+revoke all on all sequences in schema core from app_provisioner;
+revoke all on all functions in schema core, core_upkeep from app_bot, app_owner;
+revoke all on schema core, core_partitions, core_upkeep
+    from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
+
+drop function security.check();
+drop function security.check_grants();
+drop function security.check_code();
+drop function security.check_policies();
+drop function security.check_tables();
+drop function security.check_logins();
+drop function security.check_roles();
+drop function security.rooms();
+
+drop function security.protect_database();
+drop function security.admit_logins();
+drop table security.public_right;
+
+drop function security.list_bots();
+drop function security.get_bot_token();
+drop function security.set_bot_token(bigint, text);
+drop function security.drop_logins();
+drop function security.drop_login(text);
+drop function security.revoke_bot_from_admin(bigint, text);
+drop function security.grant_bot_to_admin(bigint, text);
+drop function security.create_worker(text, bigint[], text);
+drop function security.create_admin(text, text, boolean);
+drop function security.grant_bot(bigint, text);
+drop function security.require_login(text);
+drop function security.create_login(text, text, text, text);
+drop function security.drop_bot(bigint, boolean);
+drop function security.discard_rows(bigint);
+drop function security.drop_role(text);
+drop function security.end_connections(text);
+drop function security.rotate_bot_password(bigint, text);
+drop function security.require_bot(bigint);
+drop function security.create_bot(text, text);
+drop function security.set_password(text, text);
+drop function security.equip_login(text, text, text);
+drop function security.require_verifier(text);
+drop function security.mark(text);
+drop table security.bot_token;
+
+drop function security.admit_bots(regclass);
+drop function security.protect(regclass);
+drop function security.protect_leaf(regclass);
+drop function security.admit(regclass, text, text);
+drop function security.set_policy(regclass, text, text);
+drop function security.refuse_truncate(regclass);
+drop function security.refuse_write();
+
+drop function security.may_see(bigint);
+drop function security.caller();
+drop function security.policy_user();
+drop function security.policy_bot_id();
+drop function security.hand_over(text, text);
+drop function security.ensure_owner(text, text);
+drop function security.ensure_role(text, text);
+
+delete from core.error_code where code between 'MB101' and 'MB109';
+
+drop schema security;
+
+-- Roles are the cluster's: what a sister database still uses stays.
+do $roles$
+declare
+    v_role  text;
+begin
+    foreach v_role in array array['app_owner', 'app_upkeep', 'app_provisioner'] loop
+        execute format('alter default privileges for role %I grant execute on functions to public',
+                       v_role);
+    end loop;
+    foreach v_role in array array[
+        'app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
+        'app_super_admin', 'app_admin', 'app_bot', 'app_base'] loop
+        begin
+            execute format('drop role %I', v_role);
+        exception when dependent_objects_still_exist or insufficient_privilege then
+            raise notice 'role % stays: %', v_role, sqlerrm;
+        end;
+    end loop;
+end
+$roles$;
