@@ -88,9 +88,7 @@ COMMANDS = (
                            help="quarantine larger files (default 32 MiB)"))),
     Command("rejects", "list what is wrong with the files in quarantine (exit 6 if any wait)",
             commands.read, arguments=(BOT, CODE),
-            sql="select bot, path, pointer, code, message, hint, excerpt from json_import.rejects"
-                " where bot_id = coalesce(core.find_bot(%(bot)s), bot_id)"
-                " and code = coalesce(%(code)s, code) order by bot, path, ordinal",
+            sql="select * from json_import.list_rejects(json_import.find_bot(%(bot)s), %(code)s)",
             exit_rule=lambda rows: QUARANTINED if rows else DONE),
     Command("retry", "try quarantined files again from the bytes kept",
             import_commands.retry, changes=True,

@@ -41,8 +41,7 @@ def import_files(ctx: Context) -> int:
                  *(counts[bot_id, outcome] for outcome in importer.OUTCOMES))
                 for name, (bot_id, is_new) in bots.items()]
         changed = conn.execute(
-            "select b.name, f.path, f.status, f.row_count, f.defects from json_import.file as f"
-            " join core.bots as b using (bot_id) where f.run_id = %s order by 1, 2", [run_id]
+            "select * from json_import.list_changes(%s)", [run_id]
         ).fetchall() if args.dry_run else []
     if args.dry_run:
         ctx.screen.rows(["bot", "path", "would_be", "rows", "defects"], changed)
@@ -100,7 +99,7 @@ def verify(ctx: Context) -> int:
     totals, differences = {}, []
     with ctx.connect() as conn:
         for name, folder in importer.bot_folders(ctx.args.source, ctx.bot()).items():
-            bot_id = conn.execute("select core.find_bot(%s)", [name]).fetchone()[0]
+            bot_id = conn.execute("select json_import.find_bot(%s)", [name]).fetchone()[0]
             totals[name] = Counter()
             for row in _reconcile(conn, folder, bot_id):
                 totals[name].update({row[1]: 1, "records": row[2], "octets": row[3],
@@ -136,9 +135,7 @@ def retry(ctx: Context) -> int:
             conn.transaction(force_rollback=ctx.args.dry_run):
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
-            "select b.name, r.path, r.status, r.defects"
-            " from json_import.retry(%s, core.find_bot(%s), %s, %s) as r"
-            " join core.bots as b using (bot_id)",
+            "select * from json_import.retry(%s, json_import.find_bot(%s), %s, %s)",
             [run_id, ctx.bot(), ctx.args.file, ctx.args.code]).fetchall()
         conn.execute("select json_import.finish_run(%s)", [run_id])
     ctx.screen.rows(["bot", "path", "status", "defects"], rows)
@@ -150,15 +147,11 @@ def export_rejects(ctx: Context) -> int:
     """Writes the original bytes of quarantined files to DIR/<bot>/<path>; replaces no file."""
     with ctx.connect() as conn:
         rows = conn.execute(
-            "select b.name, f.path, f.file_id from json_import.file as f"
-            " join core.bots as b using (bot_id) where f.status = 'quarantined'"
-            " and f.bot_id = coalesce(core.find_bot(%s), f.bot_id)"
-            " and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)"
-            " order by 1, 2", [ctx.bot()]).fetchall()
+            "select * from json_import.list_kept(json_import.find_bot(%s))",
+            [ctx.bot()]).fetchall()
         for bot, path, file_id in rows:
             if not ctx.args.dry_run:
-                parts = conn.execute("select bytes from json_import.kept_bytes where file_id = %s"
-                                     " order by part", [file_id])
+                parts = conn.execute("select json_import.kept_parts(%s)", [file_id])
                 _write(ctx.args.folder, bot, path, b"".join(part for part, in parts))
     ctx.screen.rows(["bot", "path"], [row[:2] for row in rows])
     ctx.closing(f"{len(rows)} files written to {ctx.args.folder}")

@@ -3,6 +3,6 @@ from pathlib import Path
 
 from yoyo import step
 
-__depends__ = {"001_core_schema"}
+__depends__ = {"002_security"}
 sql = Path(__file__).with_suffix("")
 step((sql / "apply.sql").read_text("utf-8"), (sql / "rollback.sql").read_text("utf-8"))

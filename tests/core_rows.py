@@ -78,10 +78,26 @@ def login(database: Database, name: str, attributes: str = "") -> Iterator[Datab
     with database.connect() as conn:
         conn.execute(sql.SQL("create role {} login password {} " + attributes).format(
             role, password))
+        conn.execute(sql.SQL("grant connect on database {} to {}").format(
+            sql.Identifier(database.name), role))
         try:
             yield Database(database.parts | {"user": name, "password": password})
         finally:
             conn.execute(sql.SQL("drop owned by {}; drop role {}").format(role, role))
+
+
+def make_bot(database: Database, name: str | None = None) -> tuple[int, Database]:
+    """A new bot with its login: bot_id, and `database` as seen by it. It goes with the clone."""
+    password = secrets.token_hex(16)
+    with database.connect() as conn:
+        bot = conn.execute("select security.create_bot(%s, %s)", [
+            name or f"bot {secrets.token_hex(6)}", verifier(conn, password)]).fetchone()[0]
+    return bot, Database(database.parts | {"user": f"bot_{bot}", "password": password})
+
+
+def verifier(conn: psycopg.Connection, password: str) -> str:
+    """What the server keeps of a password."""
+    return conn.pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
 
 
 def program(database: Database, name: str, *arguments: str, **variables: str

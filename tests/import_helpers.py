@@ -317,7 +317,11 @@ CONTENTS = {
                f.body_octets, f.digest, f.defects, f.warnings, f.wrapper, f.reason, f.must_reread
         from json_import.file as f
         join core.bots as b using (bot_id)""",
-    "rejects": "select bot, path, ordinal, pointer, code, message from json_import.rejects",
+    # of a message that quotes the server's, which names the bot by its id
+    "rejects": """
+        select bot, path, ordinal, pointer, code,
+               replace(message, format('(%s, ', bot_id), '(bot, ')
+        from json_import.rejects""",
     "bytes": """
         select path, part, bytes
         from json_import.kept_bytes

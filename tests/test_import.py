@@ -669,7 +669,7 @@ def test_names_that_are_no_text_are_kept_and_told(bot):
 def test_a_folder_whose_name_no_bot_can_have_is_refused_before_anything_is_read(bot, tmp_path):
     make_folder(tmp_path, {f"bots/{name}/conversations/7.json": "[]" for name in ("a", "b\n")})
     refused = command(bot.database, "import", tmp_path / "bots", "--json", code=1)
-    assert "bots_name_ck" in refused.document["error"]["message"]
+    assert refused.document["error"]["code"] == "MB104"
 
 
 # Big files ----------------------------------------------------------------------------------------

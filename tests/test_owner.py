@@ -76,6 +76,8 @@ def test_a_login_that_owns_nothing_changes_nothing(cluster: Database, owned: Dat
         assert dump(owned) == before
         with owned.connect() as conn:
             migrator(conn).migrate()
+            conn.execute(sql.SQL("grant connect on database {} to {}").format(
+                sql.Identifier(owned.name), sql.Identifier(somebody.parts["user"])))
         before = dump(owned)
         for command in (["rollback", "--all", "--yes"], ["status"]):
             refused(*command)

@@ -19,7 +19,7 @@ from fleet import config, server
 pytest_plugins = "project"
 MARK = "cAnArY7"  # letters and digits, so it looks the same in any quoting
 CLEAN = ("drop schema public cascade; create schema public;"
-         " drop schema if exists core, core_partitions cascade")
+         " drop schema if exists core, core_partitions, core_upkeep cascade")
 PASSWORD = f"{MARK} 'q' \"Q\" \\ %s %% ${MARK} ключ;:/?#[]@&= {MARK}"
 
 

@@ -305,32 +305,6 @@ comment on index core.conversations_profile_idx is
 comment on index core.messages_sent_at_idx is
     'Messages by time: where bot_id = $1 and sent_at >= $2 (metrics, last days).';
 
-create function core.find_bot(p_bot text)
-returns bigint
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $func$
-declare
-    v_bot_id  bigint;
-begin
-    select bot_id into v_bot_id from core.bots where name = p_bot;
-    if not found and p_bot ~ '^[1-9][0-9]{0,17}$' then
-        select bot_id into v_bot_id from core.bots where bot_id = p_bot::bigint;
-    end if;
-    if v_bot_id is null and p_bot is not null then
-        raise exception using
-            errcode = 'MB003',
-            message = format('there is no bot %s', p_bot),
-            hint    = 'select bot_id, name from core.bots lists them.';
-    end if;
-    return v_bot_id;
-end
-$func$;
-
-comment on function core.find_bot(text) is
-    'bot_id of a bot by its name or, in digits, its id; null for null. MB003: there is none.';
-
 -- Leaves and partitions -------------------------------------------------------
 
 create function core.foreign_keys()
@@ -521,9 +495,7 @@ create function core.ensure_partition(p_table regclass, p_at timestamptz)
 returns regclass
 language plpgsql
 volatile
-security definer
 set search_path = pg_catalog, pg_temp
-set row_security = on
 set timezone = 'UTC'
 set datestyle = 'ISO'
 as $func$
@@ -573,8 +545,8 @@ $func$;
 
 comment on function core.ensure_partition(regclass, timestamptz) is
     'The partition for the month (UTC) that holds the given time, made if it is missing, without
-blocking readers or writers of the others. MB002: not partitioned by one timestamptz; MB006: no
-finite time.';
+blocking readers or writers of the others; for the table''s owner to call. MB002: not partitioned by
+one timestamptz; MB006: no finite time.';
 
 create function core.month_column(p_table regclass)
 returns name

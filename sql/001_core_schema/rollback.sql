@@ -61,7 +61,6 @@ drop function core.leaves(regclass);
 drop function core.leaf_name(regclass, text);
 drop function core.foreign_keys();
 drop function core.bot_tables();
-drop function core.find_bot(text);
 
 drop function core.current_bot_id();
 

@@ -30,7 +30,9 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB108', 'refused_write',    'A statement that no table of the bots allows.',
         'Delete through the table in core; insert a row of another bot anew.'),
     ('MB109', 'not_protectable',  'The table has no bot_id to protect its rows by.',
-        'Add a column bot_id bigint.');
+        'Add a column bot_id bigint.'),
+    ('MB110', 'password_not_set', 'The server refused a password.',
+        'Read the message: it is the server''s.');
 
 -- Roles -----------------------------------------------------------------------
 
@@ -94,8 +96,8 @@ end
 $func$;
 
 comment on function security.ensure_owner(text, text) is
-    'The same for a role that is to own a schema: the caller becomes a member of it, and what it makes
-can''t be executed by everybody. MB101.';
+    'The same for a role that is to own a schema: the caller becomes a member of it, and what it
+makes can''t be executed by everybody. MB101.';
 
 create function security.hand_over(p_schema text, p_owner text)
 returns void
@@ -442,9 +444,9 @@ begin
 exception when others then
     -- said anew: the statement, verifier and all, would be in this error's context
     raise exception using
-        errcode = sqlstate,
-        message = sqlerrm,
-        hint    = format('The password of %s is what it was.', p_login);
+        errcode = 'MB110',
+        message = format('the password of %s could not be set: %s', p_login, sqlerrm),
+        hint    = 'It is what it was. Correct what the message names, then repeat.';
 end
 $func$;
 
@@ -933,11 +935,12 @@ declare
     v_count  integer := 0;
 begin
     for v_login in
-        select rolname
-        from pg_roles
-        where right(shobj_description(oid, 'pg_authid'), length(security.mark('')))
-              = security.mark('')
-        order by rolname
+        select r.rolname
+        from pg_roles as r
+        left join core.bots as b on r.rolname = 'bot_' || b.bot_id
+        where shobj_description(r.oid, 'pg_authid') in (
+            security.mark('admin'), security.mark('worker'), security.mark('bot ' || b.bot_id))
+        order by r.rolname
     loop
         execute format('grant connect on database %I to %I', current_database(), v_login);
         v_count := v_count + 1;
@@ -1152,8 +1155,12 @@ from login
 where rolname is not null and expected is not null and mark is distinct from expected_mark
    or rolname ~ '^bot_[1-9][0-9]*$' and expected is null
       and has_database_privilege(oid, current_database(), 'connect')
-   or mark ~ '^bot ' and right(mark, length(security.mark(''))) = security.mark('')
-      and expected_mark is distinct from mark
+union all
+select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
+       string_agg(format('%s (%s): drop role %1$I', rolname, mark), ', ')
+from login
+where mark ~ '^bot ' and right(mark, length(security.mark(''))) = security.mark('')
+  and expected_mark is distinct from mark
 union all
 select 'every bot has a login', count(*) = 0, 'notice', string_agg(expected, ', ')
 from login where rolname is null

@@ -132,7 +132,7 @@ drop function security.hand_over(text, text);
 drop function security.ensure_owner(text, text);
 drop function security.ensure_role(text, text);
 
-delete from core.error_code where code between 'MB101' and 'MB109';
+delete from core.error_code where code between 'MB101' and 'MB110';
 
 drop schema security;
 

@@ -1,10 +1,11 @@
 -- 005_json_import: the bots' JSON files become rows; a file is loaded or quarantined, never half.
--- depends: 001_core_schema
--- locks:   new objects only; safe on a live database
+-- depends: 002_security
+-- locks:   new policies on the tables of core (ACCESS EXCLUSIVE, for a moment)
 -- undo:    rollback.sql drops schema json_import; refuses while it holds quarantined bytes
 
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
+set local row_security = on;  -- or no function could name a table whose rows are filtered
 
 create schema json_import;
 
@@ -2238,7 +2239,9 @@ create function json_import.load(
 returns table (loaded integer, quarantined integer, rest integer[])
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 set jit = off
 as $func$
 declare
@@ -2302,7 +2305,9 @@ create function json_import.start_run(p_source text, p_options jsonb default '{}
 returns bigint
 language sql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 insert into json_import.run (source, options) values (p_source, p_options) returning run_id
 $func$;
@@ -2313,7 +2318,9 @@ create function json_import.finish_run(p_run_id bigint)
 returns void
 language sql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id
 $func$;
@@ -2324,7 +2331,9 @@ create function json_import.ensure_bot(p_name text, p_create boolean default tru
 returns table (bot_id bigint, is_new boolean)
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
     return query select n.bot_id, false from core.bot_names as n where n.name = p_name;
@@ -2337,12 +2346,42 @@ begin
             message = format('there is no bot named %L', p_name),
             hint    = 'Leave --no-create out to have it made, or correct the folder''s name.';
     end if;
-    return query insert into core.bots as b (name) values (p_name) returning b.bot_id, true;
+    return query select security.create_bot(p_name), true;
 end
 $func$;
 
 comment on function json_import.ensure_bot(text, boolean) is
-    'The bot of this name, made if it may be: (bot_id, is_new). MB430: there is none.';
+    'The bot of this name, made if it may be (security.create_bot, with a login that has no password
+yet): (bot_id, is_new). MB430: there is none.';
+
+create function json_import.find_bot(p_bot text)
+returns bigint
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_bot_id  bigint;
+begin
+    select bot_id into v_bot_id from core.bots where name = p_bot and security.may_see(bot_id);
+    if not found and p_bot ~ '^[1-9][0-9]{0,17}$' then
+        select bot_id into v_bot_id from core.bots
+        where bot_id = p_bot::bigint and security.may_see(bot_id);
+    end if;
+    if v_bot_id is null and p_bot is not null then
+        raise exception using
+            errcode = 'MB003',
+            message = format('there is no bot %s', p_bot),
+            hint    = 'select * from security.list_bots() lists them.';
+    end if;
+    return v_bot_id;
+end
+$func$;
+
+comment on function json_import.find_bot(text) is
+    'bot_id of a bot by its name or, in digits, its id; null for null. MB003: there is none.';
 
 create function json_import.wanted(
     p_run_id   bigint,
@@ -2353,7 +2392,9 @@ create function json_import.wanted(
 returns bigint[]
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 declare
     v_wanted  bigint[];
@@ -2394,7 +2435,9 @@ create function json_import.note_entry(
 returns void
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 begin
     if p_code is not null then
@@ -2421,10 +2464,12 @@ create function json_import.retry(
     p_path    text default null,
     p_code    text default null
 )
-returns table (bot_id bigint, path text, status text, defects integer)
+returns table (bot text, path text, status text, defects integer)
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 set jit = off
 as $func$
 declare
@@ -2444,8 +2489,9 @@ begin
         perform json_import.load_file(
             p_run_id, v_file.bot_id, v_file.path, v_file.kind, v_file.chat_id, v_file.bytes, false);
         return query
-            select f.bot_id, f.path, f.status, f.defects
+            select b.name, f.path, f.status, f.defects
             from json_import.file as f
+            join core.bots as b on b.bot_id = f.bot_id
             where f.file_id = v_file.file_id;
     end loop;
 end
@@ -2453,9 +2499,9 @@ $func$;
 
 comment on function json_import.retry(bigint, bigint, text, text) is
     'Tries the quarantined files again from the bytes kept, after a code, a limit or a profile has
-changed: (bot_id, path, status, defects) of each.';
+changed: (bot, path, status, defects) of each.';
 
-create view json_import.rejects as
+create view json_import.rejects with (security_invoker = true) as
 select b.name as bot, f.path, r.pointer, r.code, c.name, r.message, c.remedy as hint, r.excerpt,
        f.bot_id, f.run_id, r.ordinal
 from json_import.reject as r
@@ -2467,12 +2513,84 @@ comment on view json_import.rejects is
     'Every defect in quarantine with its file and the next step.';
 comment on column json_import.rejects.hint is 'The next step.';
 
+create function json_import.list_rejects(p_bot_id bigint default null, p_code text default null)
+returns table (bot text, path text, pointer text, code text, message text, hint text, excerpt text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select r.bot, r.path, r.pointer, r.code, r.message, r.hint, r.excerpt
+from json_import.rejects as r
+where (p_bot_id is null or r.bot_id = p_bot_id)
+  and (p_code is null or r.code = p_code)
+  and security.may_see(r.bot_id)
+order by r.bot, r.path, r.ordinal
+$func$;
+
+comment on function json_import.list_rejects(bigint, text) is
+    'Every defect in quarantine, of the bots that the caller may see, with the next step.';
+
+create function json_import.list_changes(p_run_id bigint)
+returns table (bot text, path text, status text, row_count integer, defects integer)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select b.name, f.path, f.status, f.row_count, f.defects
+from json_import.file as f
+join core.bots as b using (bot_id)
+where f.run_id = p_run_id
+order by b.name, f.path
+$func$;
+
+comment on function json_import.list_changes(bigint) is
+    'What a run made of each file that it did not find unchanged.';
+
+create function json_import.list_kept(p_bot_id bigint default null)
+returns table (bot text, path text, file_id bigint)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select b.name, f.path, f.file_id
+from json_import.file as f
+join core.bots as b using (bot_id)
+where f.status = 'quarantined'
+  and (p_bot_id is null or f.bot_id = p_bot_id)
+  and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)
+order by b.name, f.path
+$func$;
+
+comment on function json_import.list_kept(bigint) is 'The quarantined files whose bytes are kept.';
+
+create function json_import.kept_parts(p_file_id bigint)
+returns setof bytea
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select bytes from json_import.kept_bytes where file_id = p_file_id order by part
+$func$;
+
+comment on function json_import.kept_parts(bigint) is
+    'The bytes of a quarantined file, in order; only a very large one has several parts.';
+
 create function json_import.report(p_bot_id bigint default null)
 returns table (bot text, bot_id bigint, loaded bigint, quarantined bigint, ignored bigint,
                contacts bigint, messages bigint, octets numeric, warnings jsonb)
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select b.name, b.bot_id,
        count(*) filter (where f.status = 'loaded'),
@@ -2501,7 +2619,9 @@ create function json_import.rejects_by_code(p_bot_id bigint default null)
 returns table (code text, name text, files bigint, defects bigint, remedy text)
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select r.code, r.name, count(distinct (r.bot_id, r.path)), count(*), min(r.hint)
 from json_import.rejects as r
@@ -2517,7 +2637,9 @@ create function json_import.messages_by_month(p_bot_id bigint default null)
 returns table (month text, messages_in bigint, messages_out bigint)
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select to_char(date_trunc('month', m.sent_at, 'UTC') at time zone 'UTC', 'YYYY-MM'),
        count(*) filter (where m.direction = 'in'), count(*) filter (where m.direction = 'out')
@@ -2535,7 +2657,9 @@ returns table (run_id bigint, source text, started_at timestamptz, seconds numer
                octets numeric, octets_per_second numeric, unchanged bigint)
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select r.run_id, r.source, r.started_at, round(s.seconds, 1), f.files, f.octets,
        round(f.octets / nullif(s.seconds, 0)), r.unchanged
@@ -2737,7 +2861,9 @@ returns table (path text, chat_id bigint, verdict text, records bigint, octets n
                digest numeric, difference text)
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select u.path, f.chat_id,
        case when f.file_id is null or f.sha256 is distinct from sha256(u.bytes)
@@ -2766,22 +2892,205 @@ comment on function json_import.reconcile(bigint, text[], bytea[]) is
     'Compares files, as they are now, with what the tables hold: one row per file, verdict equal,
 different (difference names the first one) or quarantined.';
 
+create function json_import.check_messages()
+returns table (check_name text, ok boolean, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with result (place, check_name, offenders) as (
+    select 1, 'every loaded file has exactly its messages in core.messages', (
+        select string_agg(f.path, ', ')
+        from (
+            select f.bot_id, f.path
+            from json_import.file as f
+            left join (
+                select m.bot_id, m.source_file_id, c.chat_id, count(*) as row_count,
+                       sum(octet_length(m.body)) as body_octets,
+                       sum(json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata))
+                           as digest
+                from core.messages as m
+                join core.conversations as c using (bot_id, conversation_id)
+                where m.source_file_id is not null
+                group by m.bot_id, m.source_file_id, c.chat_id
+            ) as t on t.bot_id = f.bot_id and t.source_file_id = f.file_id
+                  and t.chat_id = f.chat_id
+            where f.kind in ('conversation', 'backup')
+              and (f.row_count, f.body_octets, f.digest)
+                  is distinct from (coalesce(t.row_count, 0)::integer,
+                                    coalesce(t.body_octets, 0)::bigint, coalesce(t.digest, 0))
+            order by f.bot_id, f.path
+            limit 20
+        ) as f)
+    union all
+    select 2, 'every imported message belongs to a file of the ledger', (
+        select string_agg(format('bot %s file %s', m.bot_id, m.source_file_id), ', ')
+        from (
+            select distinct bot_id, source_file_id
+            from core.messages
+            where source_file_id is not null
+        ) as m
+        where not exists (
+            select
+            from json_import.file as f
+            where f.bot_id = m.bot_id and f.file_id = m.source_file_id))
+)
+select check_name, offenders is null as ok, offenders as detail
+from result
+order by place
+$func$;
+
+comment on function json_import.check_messages() is 'The part of check() about messages.';
+
+create function json_import.check_files()
+returns table (check_name text, ok boolean, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with result (place, check_name, offenders) as (
+    select 3, 'every loaded file has its contacts', (
+        select string_agg(f.path, ', ')
+        from json_import.file as f
+        where f.kind in ('profile', 'profiles')
+          and f.row_count <> (
+            select count(*)
+            from json_import.profile_source as s
+            join core.girls_profiles as g using (bot_id, profile_id)
+            where s.file_id = f.file_id))
+    union all
+    select 4, 'every imported message has its conversation, and that its contact', (
+        select string_agg(format('bot %s conversation %s', m.bot_id, m.conversation_id), ', ')
+        from (
+            select bot_id, conversation_id
+            from core.messages
+            where source_file_id is not null
+            group by bot_id, conversation_id
+        ) as m
+        where not exists (
+            select
+            from core.conversations as c
+            join core.girls_profiles as g using (bot_id, profile_id)
+            where c.bot_id = m.bot_id and c.conversation_id = m.conversation_id))
+    union all
+    select 5, 'every quarantined file says why', (
+        select string_agg(f.path, ', ')
+        from json_import.file as f
+        where f.status = 'quarantined'
+          and least(f.defects, 1000) <> (
+            select count(*) from json_import.reject as r where r.file_id = f.file_id))
+    union all
+    select 6, 'the bytes kept are the bytes read', (
+        select string_agg(f.path, ', ')
+        from json_import.file as f
+        where f.sha256 is not null and f.status = 'quarantined'
+          and f.sha256 is distinct from (
+            select sha256(string_agg(k.bytes, '' order by k.part))
+            from json_import.kept_bytes as k
+            where k.file_id = f.file_id))
+    union all
+    select 7, 'every code of a defect is explained', (
+        select string_agg(distinct r.code, ', ')
+        from json_import.reject as r
+        where not exists (select from core.error_code as c where c.code = r.code))
+)
+select check_name, offenders is null as ok, offenders as detail
+from result
+order by place
+$func$;
+
+comment on function json_import.check_files() is
+    'The part of check() about contacts, and about what was not loaded.';
+
+create function json_import.check()
+returns table (check_name text, ok boolean, detail text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set jit = off
+as $func$
+select * from json_import.check_messages()
+union all
+select * from json_import.check_files()
+$func$;
+
+comment on function json_import.check() is
+    'Whether the tables hold what the ledger says: (check_name, ok, detail), for verify.sql.';
+
 -- Grants ----------------------------------------------------------------------
 
 revoke execute on all functions in schema json_import from public;
 
+-- Whoever calls these acts as app_importer, which sees every bot's rows; nobody else gets in.
+grant usage on schema json_import to app_admin, app_owner, app_backup;
+grant execute on function
+    json_import.list_rejects(bigint, text), json_import.find_bot(text)
+to app_admin, app_owner;
+grant execute on function
+    json_import.classify(text[]),
+    json_import.start_run(text, jsonb), json_import.finish_run(bigint),
+    json_import.ensure_bot(text, boolean),
+    json_import.wanted(bigint, bigint, text[], bytea[]),
+    json_import.load(
+        bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval),
+    json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text),
+    json_import.list_changes(bigint),
+    json_import.retry(bigint, bigint, text, text),
+    json_import.list_kept(bigint), json_import.kept_parts(bigint),
+    json_import.report(bigint), json_import.rejects_by_code(bigint),
+    json_import.messages_by_month(bigint), json_import.recent_runs(integer),
+    json_import.reconcile(bigint, text[], bytea[]), json_import.check()
+to app_super_admin, app_owner;
+grant select on all tables in schema json_import to app_backup;
+
+do $importer$
+declare
+    v_table  regclass;
+begin
+    perform security.ensure_owner('app_importer');
+    for v_table in values ('json_import.file'::regclass), ('json_import.profile_source') loop
+        perform security.protect(v_table);
+        perform security.admit(v_table, 'app_importer', 'all');
+        perform security.admit(v_table, 'app_backup', 'select');
+    end loop;
+    perform security.admit(t, 'app_importer', 'select')
+    from unnest(array['core.bots', 'core.bot_names']) as t;
+    perform security.admit(t, 'app_importer', 'all')
+    from unnest(array['core.girls_profiles', 'core.conversations', 'core.messages']) as t;
+end
+$importer$;
+
+grant usage on schema core, security to app_importer;
+grant select on core.bots, core.bot_names, core.error_code to app_importer;
+grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
+grant select, insert, delete on core.messages to app_importer;
+grant usage on sequence core.girls_profiles_profile_id_seq,
+                        core.conversations_conversation_id_seq to app_importer;
+grant execute on function
+    core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
+    core.ensure_conversation(bigint, bigint, text),
+    security.create_bot(text, text), security.caller(), security.may_see(bigint),
+    security.refuse_write()
+to app_importer;
+
 -- A contact's row is locked and a conversation is stored with its messages, in one statement: that
 -- proves the foreign keys once per file, and the trigger that would prove them per row can rest.
--- The right to say so is a superuser's, or granted (grant set on parameter).
+-- The right to say so is a superuser's to give (grant set on parameter), to app_importer.
 do $replica$
 begin
-    if (select rolsuper from pg_roles where rolname = current_user)
-       or has_parameter_privilege(current_user, 'session_replication_role', 'set') then
+    if (select rolsuper from pg_roles where rolname = current_user) then
+        grant set on parameter session_replication_role to app_importer;
+    end if;
+    if has_parameter_privilege(current_user, 'session_replication_role', 'set')
+       and has_parameter_privilege('app_importer', 'session_replication_role', 'set') then
         alter function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[])
             set session_replication_role = 'replica';
     else
         raise notice 'without the right to set session_replication_role an import checks each '
                      'message''s foreign key by itself: slower, equally safe';
     end if;
+    perform security.hand_over('json_import', 'app_importer');
 end
 $replica$;

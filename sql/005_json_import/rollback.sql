@@ -1,10 +1,28 @@
 -- 005_json_import: undo. What was imported stays in schema core.
--- depends: nothing depends on it
+-- depends: every later migration is rolled back
 -- locks:   ACCESS EXCLUSIVE on everything in json_import
 -- undo:    apply.sql; the ledger and the quarantine are gone
 
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
+
+-- Back to the caller, unprotected, so that the guard sees what is there.
+do $owner$
+declare
+    v_policy  record;
+begin
+    perform security.hand_over('json_import', current_user);
+    for v_policy in
+        select polname, polrelid::regclass as relation
+        from pg_policy
+        where to_regrole('app_importer') = any (polroles)
+    loop
+        execute format('drop policy %I on %s', v_policy.polname, v_policy.relation);
+    end loop;
+end
+$owner$;
+
+alter table json_import.file disable row level security;
 
 do $guard$
 begin
@@ -20,6 +38,18 @@ begin
 end
 $guard$;
 
+revoke all on all tables in schema core from app_importer;
+revoke all on all sequences in schema core from app_importer;
+revoke all on all functions in schema core, security from app_importer;
+revoke all on schema core, security from app_importer;
+
+drop function json_import.check();
+drop function json_import.check_files();
+drop function json_import.check_messages();
+drop function json_import.kept_parts(bigint);
+drop function json_import.list_kept(bigint);
+drop function json_import.list_changes(bigint);
+drop function json_import.list_rejects(bigint, text);
 drop view json_import.rejects;
 
 drop function json_import.reconcile(bigint, text[], bytea[]);
@@ -33,6 +63,7 @@ drop function json_import.rejects_by_code(bigint);
 drop function json_import.report(bigint);
 drop function json_import.retry(bigint, bigint, text, text);
 drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text);
+drop function json_import.find_bot(text);
 drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
@@ -117,3 +148,18 @@ drop table json_import.run;
 delete from core.error_code where code between 'MB400' and 'MB499';
 
 drop schema json_import;
+
+-- The role is the cluster's: if a sister database uses it, it stays, with its right.
+do $role$
+begin
+    alter default privileges for role app_importer grant execute on functions to public;
+    begin
+        if (select rolsuper from pg_roles where rolname = current_user) then
+            revoke set on parameter session_replication_role from app_importer;
+        end if;
+        drop role app_importer;
+    exception when dependent_objects_still_exist or insufficient_privilege then
+        raise notice 'role app_importer stays: %', sqlerrm;
+    end;
+end
+$role$;
