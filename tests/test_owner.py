@@ -19,10 +19,9 @@ def owned(cluster: Database) -> Iterator[Database]:
         database = sql.Identifier(name)
         conn.execute(sql.SQL("create database {} owner {} template template0").format(
             database, database))
-        # who made these roles would have to say so (16 and newer); in a new cluster it is the owner
-        for (role,) in conn.execute("select rolname from pg_roles where rolname in"
-                                    " ('app_owner', 'app_upkeep', 'app_provisioner',"
-                                    " 'app_importer')").fetchall():
+        # roles of an earlier database: who made them must allow their use (16 and newer)
+        for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
+                                    ).fetchall():
             conn.execute(sql.SQL("grant {} to {} with admin option").format(
                 sql.Identifier(role), database))
         try:

@@ -67,6 +67,33 @@ comment on function security.ensure_role(text, text) is
     'Makes a role that can''t log in, unless the cluster has it. For migrations. MB101: it is there
 and can''t be used.';
 
+create function security.ensure_member(p_role text, p_member text, p_how text default '')
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if not exists (
+        select
+        from pg_auth_members
+        where roleid = to_regrole(p_role) and member = to_regrole(p_member)) then
+        execute format('grant %I to %I %s', p_role, p_member, p_how);
+    end if;
+exception when insufficient_privilege then
+    raise exception using
+        errcode = 'MB101',
+        message = format('%s may not hand out role %s, which is there already', current_user,
+                         p_role),
+        detail  = sqlerrm,
+        hint    = format('As a superuser, or as who made it: grant %I to %I with admin option.',
+                         p_role, current_user);
+end
+$func$;
+
+comment on function security.ensure_member(text, text, text) is
+    'Makes a role a member of another one, unless it is. For migrations. MB101: the caller may not.';
+
 create function security.ensure_owner(p_role text, p_attributes text default 'nologin')
 returns void
 language plpgsql
@@ -76,10 +103,9 @@ as $func$
 begin
     perform security.ensure_role(p_role, p_attributes);
     -- its maker may only administer it (16 and newer); to own things in its name takes more
-    if not (select rolsuper from pg_roles where rolname = current_user)
-       and not (pg_has_role(p_role, 'usage')
-                and (current_setting('server_version_num')::integer < 160000
-                     or pg_has_role(p_role, 'set'))) then
+    if not (pg_has_role(p_role, 'usage')
+            and (current_setting('server_version_num')::integer < 160000
+                 or pg_has_role(p_role, 'set'))) then
         execute format('grant %I to %I', p_role, current_user);
     end if;
     -- for the whole database: the form for one schema takes nothing away
@@ -154,25 +180,15 @@ $roles$;
 
 -- Each level is a member of the one below, and adds to it; the provisioner hands them out.
 do $levels$
-declare
-    v_grant  record;
 begin
-    for v_grant in
-        select *
-        from (values
-            ('app_base', 'app_bot', ''), ('app_bot', 'app_admin', ''),
-            ('app_admin', 'app_super_admin', ''),
-            ('app_bot', 'app_provisioner', 'with admin option'),
-            ('app_admin', 'app_provisioner', 'with admin option'),
-            ('app_super_admin', 'app_provisioner', 'with admin option')
-        ) as g (role, member, how)
-        where not exists (
-            select
-            from pg_auth_members as m
-            where m.roleid = to_regrole(g.role) and m.member = to_regrole(g.member))
-    loop
-        execute format('grant %I to %I %s', v_grant.role, v_grant.member, v_grant.how);
-    end loop;
+    perform security.ensure_member(g.role, g.member, g.how)
+    from (values
+        ('app_base', 'app_bot', ''), ('app_bot', 'app_admin', ''),
+        ('app_admin', 'app_super_admin', ''),
+        ('app_bot', 'app_provisioner', 'with admin option'),
+        ('app_admin', 'app_provisioner', 'with admin option'),
+        ('app_super_admin', 'app_provisioner', 'with admin option')
+    ) as g (role, member, how);
 end
 $levels$;
 

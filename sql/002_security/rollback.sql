@@ -130,6 +130,7 @@ drop function security.policy_user();
 drop function security.policy_bot_id();
 drop function security.hand_over(text, text);
 drop function security.ensure_owner(text, text);
+drop function security.ensure_member(text, text, text);
 drop function security.ensure_role(text, text);
 
 delete from core.error_code where code between 'MB101' and 'MB110';
