@@ -38,36 +38,39 @@ insert into core.error_code (code, name, meaning, remedy) values
 
 -- Roles belong to the cluster, not to the database: a sister database may have made them.
 
-create function security.ensure_role(p_role text, p_attributes text default 'nologin')
+create function security.ensure_role(p_role text, p_makes_roles boolean default false)
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    execute format('create role %I %s', p_role, p_attributes);
+    execute format('create role %I nologin', p_role);
+    if p_makes_roles then
+        execute format('alter role %I createrole', p_role);
+    end if;
 exception when duplicate_object or unique_violation then
     if exists (
         select
         from pg_roles
         where rolname = p_role
           and (rolcanlogin or rolsuper or rolbypassrls or rolreplication or rolcreatedb
-               or rolcreaterole <> (p_attributes like '%createrole')))
+               or rolcreaterole <> p_makes_roles))
     then
         raise exception using
             errcode = 'MB101',
             message = format('role %s is there with other attributes', p_role),
-            hint    = format('See \du %s; alter role %1$I %s and take away what it has beyond.',
-                             p_role, p_attributes);
+            hint    = format('See \du %s; alter role %1$I nologin %screaterole; take away what it has '
+                             'beyond.', p_role, case when p_makes_roles then '' else 'no' end);
     end if;
 end
 $func$;
 
-comment on function security.ensure_role(text, text) is
+comment on function security.ensure_role(text, boolean) is
     'Makes a role that can''t log in, unless the cluster has it. For migrations. MB101: it is there
 and can''t be used.';
 
-create function security.ensure_member(p_role text, p_member text, p_how text default '')
+create function security.ensure_member(p_role text, p_member text, p_may_grant boolean)
 returns void
 language plpgsql
 volatile
@@ -78,7 +81,8 @@ begin
         select
         from pg_auth_members
         where roleid = to_regrole(p_role) and member = to_regrole(p_member)) then
-        execute format('grant %I to %I %s', p_role, p_member, p_how);
+        execute format('grant %I to %I', p_role, p_member)
+                || case when p_may_grant then ' with admin option' else '' end;
     end if;
 exception when insufficient_privilege then
     raise exception using
@@ -91,17 +95,18 @@ exception when insufficient_privilege then
 end
 $func$;
 
-comment on function security.ensure_member(text, text, text) is
-    'Makes a role a member of another one, unless it is. For migrations. MB101: the caller may not.';
+comment on function security.ensure_member(text, text, boolean) is
+    'Makes a role a member of another one, unless it is. For migrations. MB101: the caller may
+not.';
 
-create function security.ensure_owner(p_role text, p_attributes text default 'nologin')
+create function security.ensure_owner(p_role text, p_makes_roles boolean default false)
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    perform security.ensure_role(p_role, p_attributes);
+    perform security.ensure_role(p_role, p_makes_roles);
     -- its maker may only administer it (16 and newer); to own things in its name takes more
     if not (pg_has_role(p_role, 'usage')
             and (current_setting('server_version_num')::integer < 160000
@@ -121,7 +126,7 @@ exception when insufficient_privilege then
 end
 $func$;
 
-comment on function security.ensure_owner(text, text) is
+comment on function security.ensure_owner(text, boolean) is
     'The same for a role that is to own a schema: the caller becomes a member of it, and what it
 makes can''t be executed by everybody. MB101.';
 
@@ -174,21 +179,20 @@ begin
     from unnest(array['app_base', 'app_bot', 'app_admin', 'app_super_admin', 'app_backup']) as r;
     -- what owns the schemas, and works for them beyond their rights
     perform security.ensure_owner(r) from unnest(array['app_owner', 'app_upkeep']) as r;
-    perform security.ensure_owner('app_provisioner', 'nologin createrole');
+    perform security.ensure_owner('app_provisioner', true);
 end
 $roles$;
 
 -- Each level is a member of the one below, and adds to it; the provisioner hands them out.
 do $levels$
 begin
-    perform security.ensure_member(g.role, g.member, g.how)
+    perform security.ensure_member(g.role, g.member, g.may_grant)
     from (values
-        ('app_base', 'app_bot', ''), ('app_bot', 'app_admin', ''),
-        ('app_admin', 'app_super_admin', ''),
-        ('app_bot', 'app_provisioner', 'with admin option'),
-        ('app_admin', 'app_provisioner', 'with admin option'),
-        ('app_super_admin', 'app_provisioner', 'with admin option')
-    ) as g (role, member, how);
+        ('app_base', 'app_bot', false), ('app_bot', 'app_admin', false),
+        ('app_admin', 'app_super_admin', false),
+        ('app_bot', 'app_provisioner', true), ('app_admin', 'app_provisioner', true),
+        ('app_super_admin', 'app_provisioner', true)
+    ) as g (role, member, may_grant);
 end
 $levels$;
 
@@ -644,7 +648,7 @@ comment on function security.drop_bot(bigint, boolean) is
     'Drops a bot and its login and ends its connections; with p_discard its contacts, conversations,
 messages and metrics too. Its id is not used again. MB003, MB105; MB106: it has rows.';
 
-create function security.create_login(p_name text, p_what text, p_attributes text, p_verifier text)
+create function security.create_login(p_name text, p_what text, p_verifier text)
 returns void
 language plpgsql
 volatile
@@ -664,13 +668,13 @@ begin
             message = format('role %s is there already', p_name),
             hint    = 'Choose another name: a role that is there is never taken over.';
     end if;
-    execute format('create role %I login %s', p_name, p_attributes);
+    execute format('create role %I login', p_name);
     perform security.equip_login(p_name, p_what, p_verifier);
 end
 $func$;
 
-comment on function security.create_login(text, text, text, text) is
-    'Makes a login for this database. MB102, MB103, MB104.';
+comment on function security.create_login(text, text, text) is
+    'Makes a login for this database, a member of nothing. MB102, MB103, MB104.';
 
 create function security.create_admin(
     p_name      text,
@@ -685,9 +689,9 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 begin
-    perform security.create_login(
-        p_name, 'admin', case when p_is_super then 'in role app_super_admin'
-                              else 'in role app_admin' end, p_verifier);
+    perform security.create_login(p_name, 'admin', p_verifier);
+    execute format('grant %I to %I', case when p_is_super then 'app_super_admin'
+                                          else 'app_admin' end, p_name);
 end
 $func$;
 
@@ -708,7 +712,8 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 begin
-    perform security.create_login(p_name, 'worker', 'noinherit', p_verifier);
+    perform security.create_login(p_name, 'worker', p_verifier);
+    execute format('alter role %I noinherit', p_name);
     perform security.grant_bot(b, p_name) from unnest(p_bots) as b;
 end
 $func$;
@@ -745,10 +750,10 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    execute format('grant %I to %I %s', security.require_bot(p_bot_id), p_name,
-                   -- what the bot may do, only after SET ROLE
-                   case when current_setting('server_version_num')::integer >= 160000
-                        then 'with inherit false, set true' else '' end);
+    execute format('grant %I to %I', security.require_bot(p_bot_id), p_name)
+            -- what the bot may do, only after SET ROLE
+            || case when current_setting('server_version_num')::integer >= 160000
+                    then ' with inherit false, set true' else '' end;
 end
 $func$;
 

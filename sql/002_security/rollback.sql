@@ -102,7 +102,7 @@ drop function security.create_worker(text, bigint[], text);
 drop function security.create_admin(text, text, boolean);
 drop function security.grant_bot(bigint, text);
 drop function security.require_login(text);
-drop function security.create_login(text, text, text, text);
+drop function security.create_login(text, text, text);
 drop function security.drop_bot(bigint, boolean);
 drop function security.discard_rows(bigint);
 drop function security.drop_role(text);
@@ -129,9 +129,9 @@ drop function security.caller();
 drop function security.policy_user();
 drop function security.policy_bot_id();
 drop function security.hand_over(text, text);
-drop function security.ensure_owner(text, text);
-drop function security.ensure_member(text, text, text);
-drop function security.ensure_role(text, text);
+drop function security.ensure_owner(text, boolean);
+drop function security.ensure_member(text, text, boolean);
+drop function security.ensure_role(text, boolean);
 
 delete from core.error_code where code between 'MB101' and 'MB110';
 
