@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import commands, import_commands, report
+from fleet import bots, commands, import_commands, report
 from fleet.errors import DONE, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
@@ -32,7 +32,10 @@ def arg(*flags: str, **options: object) -> Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """A line of the table: its name, what it does, whether it changes anything, its arguments."""
+    """A line of the table: its name, what it does, whether it changes anything, its arguments.
+
+    A name of two words is a command of a group.
+    """
 
     name: str
     help: str
@@ -47,14 +50,17 @@ class Command:
 BOT = arg("--bot", metavar="NAME", help="this bot only, by name or id")
 CODE = arg("--code", metavar="MBnnn", help="only files with this defect")
 YES = arg("--yes", action="store_true", help="don't ask")
+NAME = arg("name", metavar="NAME", help="the bot, by name or id")
+ASK = arg("--ask", action="store_true", help="ask for the password instead of making one")
+DISCARD = arg("--discard-data", action="store_true",
+              help="throw away the rows that are in the way")
 COMMANDS = (
     Command("migrate", "apply what is pending, each migration whole or not at all",
             commands.migrate, changes=True,
             arguments=(arg("--to", metavar="ID", help="the last one to apply"),)),
     Command("rollback", "undo migrations, last first; refuses to lose rows",
             commands.rollback, changes=True,
-            arguments=(YES, arg("--discard-data", action="store_true",
-                                help="throw away the rows that the migration's tables hold")),
+            arguments=(YES, DISCARD),
             one_of=(arg("--to", metavar="ID", help="keep ID, undo what came after it"),
                     arg("--only", metavar="ID", help="undo ID and what depends on it"),
                     arg("--last", action="store_true", help="undo the last one"),
@@ -88,7 +94,7 @@ COMMANDS = (
                            help="quarantine larger files (default 32 MiB)"))),
     Command("rejects", "list what is wrong with the files in quarantine (exit 6 if any wait)",
             commands.read, arguments=(BOT, CODE),
-            sql="select * from json_import.list_rejects(json_import.find_bot(%(bot)s), %(code)s)",
+            sql="select * from json_import.list_rejects(security.find_bot(%(bot)s), %(code)s)",
             exit_rule=lambda rows: QUARANTINED if rows else DONE),
     Command("retry", "try quarantined files again from the bytes kept",
             import_commands.retry, changes=True,
@@ -99,6 +105,16 @@ COMMANDS = (
     Command("report", "show what the import brought, and whether it is all there (exit 4: no)",
             report.report, arguments=(BOT, arg("--html", type=Path, metavar="FILE",
                                                help="write it as a self-contained page as well"))),
+    Command("bot add", "make a bot and its login; prints the password once", bots.add,
+            changes=True, arguments=(arg("name", metavar="NAME"), ASK)),
+    Command("bot list", "list the bots, their logins and connections", commands.read,
+            sql="select * from security.list_bots()"),
+    Command("bot rotate", "give a bot another password; prints it once", bots.rotate,
+            changes=True, arguments=(NAME, ASK)),
+    Command("bot token", "give a bot its messenger's token (asks, or reads stdin)", bots.token,
+            changes=True, arguments=(NAME,)),
+    Command("bot drop", "drop a bot and its login; refuses to lose rows", bots.drop,
+            changes=True, arguments=(NAME, YES, DISCARD)),
     Command("setup", "choose the server, test it, write .env", commands.set_up, changes=True,
             arguments=(
                 arg("--show", action="store_true", help="each value and where it came from"),
@@ -121,16 +137,20 @@ COMMANDS = (
 def parser() -> argparse.ArgumentParser:
     """The command line; every command that changes something takes --dry-run."""
     result = argparse.ArgumentParser(prog="runner.py", description=__doc__)
-    subparsers = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    groups = {"": result.add_subparsers(required=True, metavar="COMMAND")}
     for command in COMMANDS:
-        sub = subparsers.add_parser(command.name, help=command.help, description=command.help)
-        sub.set_defaults(run=command.run, sql=command.sql, exit_rule=command.exit_rule,
-                         dry_run=False)
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            parent = groups[""].add_parser(group, help=f"{group} COMMAND: see {group} --help")
+            groups[group] = parent.add_subparsers(required=True, metavar="COMMAND")
+        sub = groups[group].add_parser(name, help=command.help, description=command.help)
+        sub.set_defaults(command=command.name, run=command.run, sql=command.sql,
+                         exit_rule=command.exit_rule, dry_run=False)
         for flags, options in command.arguments:
             sub.add_argument(*flags, **options)
-        group = sub.add_mutually_exclusive_group(required=True) if command.one_of else sub
+        one_of = sub.add_mutually_exclusive_group(required=True) if command.one_of else sub
         for flags, options in command.one_of:
-            group.add_argument(*flags, **options)
+            one_of.add_argument(*flags, **options)
         if command.changes:
             sub.add_argument("--dry-run", action="store_true",
                              help="do the same and undo it, or only say what would be done")

@@ -99,7 +99,7 @@ def verify(ctx: Context) -> int:
     totals, differences = {}, []
     with ctx.connect() as conn:
         for name, folder in importer.bot_folders(ctx.args.source, ctx.bot()).items():
-            bot_id = conn.execute("select json_import.find_bot(%s)", [name]).fetchone()[0]
+            bot_id = conn.execute("select security.find_bot(%s)", [name]).fetchone()[0]
             totals[name] = Counter()
             for row in _reconcile(conn, folder, bot_id):
                 totals[name].update({row[1]: 1, "records": row[2], "octets": row[3],
@@ -135,7 +135,7 @@ def retry(ctx: Context) -> int:
             conn.transaction(force_rollback=ctx.args.dry_run):
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
-            "select * from json_import.retry(%s, json_import.find_bot(%s), %s, %s)",
+            "select * from json_import.retry(%s, security.find_bot(%s), %s, %s)",
             [run_id, ctx.bot(), ctx.args.file, ctx.args.code]).fetchall()
         conn.execute("select json_import.finish_run(%s)", [run_id])
     ctx.screen.rows(["bot", "path", "status", "defects"], rows)
@@ -147,7 +147,7 @@ def export_rejects(ctx: Context) -> int:
     """Writes the original bytes of quarantined files to DIR/<bot>/<path>; replaces no file."""
     with ctx.connect() as conn:
         rows = conn.execute(
-            "select * from json_import.list_kept(json_import.find_bot(%s))",
+            "select * from json_import.list_kept(security.find_bot(%s))",
             [ctx.bot()]).fetchall()
         for bot, path, file_id in rows:
             if not ctx.args.dry_run:

@@ -10,11 +10,11 @@ from fleet.errors import DONE, DRIFT, USAGE, FleetError
 from fleet.screen import plain
 
 SECTIONS = (
-    ("bots", "Per bot", "select * from json_import.report(json_import.find_bot(%(bot)s))"),
+    ("bots", "Per bot", "select * from json_import.report(security.find_bot(%(bot)s))"),
     ("rejects", "In quarantine",
-     "select * from json_import.rejects_by_code(json_import.find_bot(%(bot)s))"),
+     "select * from json_import.rejects_by_code(security.find_bot(%(bot)s))"),
     ("months", "Messages by month",
-     "select * from json_import.messages_by_month(json_import.find_bot(%(bot)s))"),
+     "select * from json_import.messages_by_month(security.find_bot(%(bot)s))"),
     ("runs", "Latest runs", "select * from json_import.recent_runs()"),
 )
 STYLE = ("body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pexpect
@@ -277,14 +278,23 @@ def test_what_changed_while_the_question_waited_is_not_rolled_back_blindly(proje
 
 def test_every_command_that_changes_something_has_a_dry_run():
     """Whatever is not known here as a command that only reads must have one."""
-    reading = {"plan", "status", "verify", "graph", "codes", "rejects", "report", "env", "exec"}
-    subparsers = next(action for action in runner.parser()._actions
-                      if isinstance(action, argparse._SubParsersAction))
-    assert reading < set(subparsers.choices)
-    for name, sub in subparsers.choices.items():
+    reading = {"plan", "status", "verify", "graph", "codes", "rejects", "report", "env", "exec",
+               "bot list"}
+    found = dict(commands(runner.parser()))
+    assert reading < found.keys()
+    for name, sub in found.items():
         flags = {flag for action in sub._actions for flag in action.option_strings}
         assert ("--dry-run" in flags) is (name not in reading), name
         assert {"--json", "--quiet", "--log"} <= flags, name
+
+
+def commands(parser: argparse.ArgumentParser, group: str = "") -> Iterator[tuple]:
+    """Every command and its parser; those of a group by two words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                inner = list(commands(sub, f"{name} "))
+                yield from inner or [(group + name, sub)]
 
 
 @pytest.mark.parametrize("arguments", [

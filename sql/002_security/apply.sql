@@ -60,8 +60,8 @@ exception when duplicate_object or unique_violation then
         raise exception using
             errcode = 'MB101',
             message = format('role %s is there with other attributes', p_role),
-            hint    = format('See \du %s; alter role %1$I nologin %screaterole; take away what it has '
-                             'beyond.', p_role, case when p_makes_roles then '' else 'no' end);
+            hint    = format('alter role %I nologin %screaterole; take the rest away (see \du).',
+                             p_role, case when p_makes_roles then '' else 'no' end);
     end if;
 end
 $func$;
@@ -573,7 +573,9 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     execute format('alter role %I nologin', p_login);
-    execute format('grant %I to %I', p_login, current_user);  -- to end sessions takes its rights
+    if not pg_has_role(p_login, 'usage') then  -- to end sessions takes their rights
+        execute format('grant %I to %I', p_login, current_user);
+    end if;
     perform pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = p_login;
 end
 $func$;
@@ -863,7 +865,7 @@ set row_security = on
 as $func$
 begin
     perform security.require_bot(p_bot_id);
-    if p_token is null or p_token !~ '^[!-~]{1,1000}$' then
+    if p_token is null or p_token !~ '^[!-~]+$' or length(p_token) > 1000 then
         raise exception using
             errcode = 'MB107',
             message = format('the token for bot %s is empty, too long or holds a blank '
@@ -904,7 +906,7 @@ comment on function security.get_bot_token() is
     'The token of the bot that asks, null if none was set. MB003: the caller is no bot.';
 
 create function security.list_bots()
-returns table (bot_id bigint, name text, status text, login name, has_token boolean,
+returns table (bot_id bigint, name text, status text, login name, token_set_at timestamptz,
                connections bigint)
 language sql
 stable
@@ -912,7 +914,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select b.bot_id, b.name, b.status, r.rolname, t.bot_id is not null,
+select b.bot_id, b.name, b.status, r.rolname, t.updated_at,
        (select count(*) from pg_stat_activity as a where a.usename = r.rolname)
 from core.bots as b
 left join pg_roles as r on r.rolname = 'bot_' || b.bot_id
@@ -922,8 +924,37 @@ order by b.bot_id
 $func$;
 
 comment on function security.list_bots() is
-    'The bots that the caller may see: (bot_id, name, status, login or null, whether a token is set,
+    'The bots that the caller may see: (bot_id, name, status, login or null, when it got its token,
 connections now).';
+
+create function security.find_bot(p_bot text)
+returns bigint
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_bot_id  bigint;
+begin
+    select bot_id into v_bot_id from core.bots where name = p_bot and security.may_see(bot_id);
+    if not found and p_bot ~ '^[1-9][0-9]{0,17}$' then
+        select bot_id into v_bot_id from core.bots
+        where bot_id = p_bot::bigint and security.may_see(bot_id);
+    end if;
+    if v_bot_id is null and p_bot is not null then
+        raise exception using
+            errcode = 'MB003',
+            message = format('there is no bot %s', p_bot),
+            hint    = 'select * from security.list_bots() lists them.';
+    end if;
+    return v_bot_id;
+end
+$func$;
+
+comment on function security.find_bot(text) is
+    'bot_id of a bot by its name or, in digits, its id; null for null. MB003: there is none.';
 
 -- The database ----------------------------------------------------------------
 
@@ -1481,8 +1512,9 @@ notice, detail: what breaks it). A notice names what only the cluster''s operato
 
 revoke execute on all functions in schema security from public;
 
-grant execute on function security.caller(), security.may_see(bigint), security.list_bots()
-    to app_admin, app_owner;
+grant execute on function
+    security.caller(), security.may_see(bigint), security.list_bots(), security.find_bot(text)
+to app_admin, app_owner;
 grant execute on function
     security.create_bot(text, text),
     security.drop_bot(bigint, boolean),

@@ -91,6 +91,7 @@ drop function security.protect_database();
 drop function security.admit_logins();
 drop table security.public_right;
 
+drop function security.find_bot(text);
 drop function security.list_bots();
 drop function security.get_bot_token();
 drop function security.set_bot_token(bigint, text);

@@ -2354,35 +2354,6 @@ comment on function json_import.ensure_bot(text, boolean) is
     'The bot of this name, made if it may be (security.create_bot, with a login that has no password
 yet): (bot_id, is_new). MB430: there is none.';
 
-create function json_import.find_bot(p_bot text)
-returns bigint
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-set row_security = on
-as $func$
-declare
-    v_bot_id  bigint;
-begin
-    select bot_id into v_bot_id from core.bots where name = p_bot and security.may_see(bot_id);
-    if not found and p_bot ~ '^[1-9][0-9]{0,17}$' then
-        select bot_id into v_bot_id from core.bots
-        where bot_id = p_bot::bigint and security.may_see(bot_id);
-    end if;
-    if v_bot_id is null and p_bot is not null then
-        raise exception using
-            errcode = 'MB003',
-            message = format('there is no bot %s', p_bot),
-            hint    = 'select * from security.list_bots() lists them.';
-    end if;
-    return v_bot_id;
-end
-$func$;
-
-comment on function json_import.find_bot(text) is
-    'bot_id of a bot by its name or, in digits, its id; null for null. MB003: there is none.';
-
 create function json_import.wanted(
     p_run_id   bigint,
     p_bot_id   bigint,
@@ -3026,7 +2997,7 @@ revoke execute on all functions in schema json_import from public;
 -- Whoever calls these acts as app_importer, which sees every bot's rows; nobody else gets in.
 grant usage on schema json_import to app_admin, app_owner, app_backup;
 grant execute on function
-    json_import.list_rejects(bigint, text), json_import.find_bot(text)
+    json_import.list_rejects(bigint, text)
 to app_admin, app_owner;
 grant execute on function
     json_import.classify(text[]),

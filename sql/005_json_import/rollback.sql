@@ -63,7 +63,6 @@ drop function json_import.rejects_by_code(bigint);
 drop function json_import.report(bigint);
 drop function json_import.retry(bigint, bigint, text, text);
 drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text);
-drop function json_import.find_bot(text);
 drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);

@@ -1,0 +1,87 @@
+"""The bots and their logins: what `runner.py bot …` does; the rules themselves are in 002."""
+
+import secrets
+import sys
+
+import psycopg
+
+from fleet.commands import Context
+from fleet.errors import DONE, USAGE, FleetError
+
+
+def add(ctx: Context) -> int:
+    """Makes a bot and its login; prints the password once, unless it was asked for."""
+    if not ctx.target.multi_bot:
+        raise FleetError("MB911", "MULTI_BOT_ENABLED is false, so no bot is added",
+                         "Set it to true in the shell or in .env.", exit_code=USAGE)
+    password = new_password(ctx)
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+        bot_id = conn.execute("select security.create_bot(%s, %s)",
+                              [ctx.args.name, verifier(conn, password)]).fetchone()[0]
+    return _show(ctx, ctx.args.name, bot_id, password, "added")
+
+
+def rotate(ctx: Context) -> int:
+    """Gives a bot another password; prints it once, unless it was asked for."""
+    password = new_password(ctx)
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+        bot_id = _find(ctx, conn)
+        conn.execute("select security.rotate_bot_password(%s, %s)",
+                     [bot_id, verifier(conn, password)])
+    return _show(ctx, ctx.args.name, bot_id, password, "has a new password")
+
+
+def drop(ctx: Context) -> int:
+    """Drops a bot and its login; with --discard-data its rows too."""
+    with ctx.connect() as conn:
+        bot_id = _find(ctx, conn)
+        if not ctx.args.dry_run:
+            ctx.screen.confirm(
+                f"Drop bot {ctx.args.name} and its login bot_{bot_id}"
+                f"{', with all its rows' if ctx.args.discard_data else ''}?", ctx.args.yes)
+        with conn.transaction(force_rollback=ctx.args.dry_run):
+            conn.execute("select security.drop_bot(%s, %s)", [bot_id, ctx.args.discard_data])
+    return ctx.finish(f"bot {ctx.args.name} and its login bot_{bot_id} are dropped")
+
+
+def token(ctx: Context) -> int:
+    """Gives a bot the token for its messenger, asked for or, without a terminal, from stdin."""
+    given = (ctx.screen.ask("Token", secret=True) if sys.stdin.isatty()
+             else sys.stdin.readline()).strip()
+    ctx.journal.hide([*ctx.journal.secrets, given])
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+        bot_id = _find(ctx, conn)
+        conn.execute("select security.set_bot_token(%s, %s)", [bot_id, given])
+    return ctx.finish(f"bot {ctx.args.name} has its token")
+
+
+def new_password(ctx: Context) -> str:
+    """The password to set: asked for twice (--ask), else 192 random bits. No log shows it."""
+    if ctx.args.ask:
+        password = ctx.screen.ask("Password", secret=True)
+        if not password or ctx.screen.ask("Again", secret=True) != password:
+            raise FleetError("MB910", "the two passwords are not the same, or empty",
+                             "Repeat the command.")
+    else:
+        password = secrets.token_urlsafe(24)
+    ctx.journal.hide([*ctx.journal.secrets, password])
+    return password
+
+
+def verifier(conn: psycopg.Connection, password: str) -> str:
+    """What the server keeps of a password: it never gets the password itself."""
+    return conn.pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
+
+
+def _find(ctx: Context, conn: psycopg.Connection) -> int:
+    bot_id = conn.execute("select security.find_bot(%s)", [ctx.args.name]).fetchone()[0]
+    ctx.target.bot(bot_id)
+    return bot_id
+
+
+def _show(ctx: Context, name: str, bot_id: int, password: str, what: str) -> int:
+    made = not ctx.args.ask and not ctx.args.dry_run
+    ctx.screen.rows(["bot", "bot_id", "login", "password"], [
+        (name, bot_id, f"bot_{bot_id}", password if made else "")])
+    ctx.closing(f"bot {name} {what}" + ("; the password is shown this once" if made else ""))
+    return DONE
