@@ -1,5 +1,6 @@
 """Ships the bots' files to the database as raw bytes; finds and batches them, parses nothing."""
 
+import errno
 import hashlib
 import os
 import queue
@@ -22,6 +23,8 @@ BATCH_BYTES, BATCH_FILES = 1 << 20, 400
 TRANSIENT = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure,
              psycopg.errors.LockNotAvailable)
 ATTEMPTS = 5
+FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PATIENCE = timedelta(milliseconds=50)  # a bot may have to wait for so long, and one file more
 
 
@@ -113,17 +116,39 @@ def read(entry: Entry, limit: int) -> bytes:
 
     Raises FleetError MB408 for a file over `limit` bytes.
     """
-    path = os.path.realpath(os.path.join(entry.folder, entry.name), strict=True)
-    if os.path.commonpath([path, os.path.realpath(entry.folder)]) != os.path.realpath(entry.folder):
-        raise OSError(0, "a link out of the folder")
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    handle = open_inside(entry)
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "no regular file")
         if status.st_size > limit:
             raise FleetError("MB408", f"{status.st_size:,} bytes, more than {limit:,}")
-        return file.read()
+        parts = []
+        while part := os.read(handle, status.st_size + 1 if not parts else 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(handle)
+
+
+def open_inside(entry: Entry) -> int:
+    """A handle of a file that is, links and all, inside the bot's folder. Raises OSError."""
+    handle = os.open(entry.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *folders, name = entry.name.split(b"/")
+        for folder in folders:  # step by step: a name with slashes would follow links on the way
+            handle, outer = os.open(folder, FOLDER, dir_fd=handle), handle
+            os.close(outer)
+        return os.open(name, FILE, dir_fd=handle)
+    except OSError as fault:
+        if fault.errno not in (errno.ELOOP, errno.ENOTDIR):  # a link?
+            raise
+    finally:
+        os.close(handle)
+    path = os.path.realpath(os.path.join(entry.folder, entry.name), strict=True)
+    if os.path.commonpath([path, os.path.realpath(entry.folder)]) != os.path.realpath(entry.folder):
+        raise OSError(0, "a link out of the folder")
+    return os.open(path, FILE)
 
 
 def read_or_none(entry: Entry) -> bytes | None:
@@ -224,19 +249,19 @@ class Importer:
               ) -> tuple[Counter, list[Shipment]]:
         """Loads what is wanted of a batch; returns what was counted, and what is left to do."""
         entry, wanted = found[0][0], range(1, len(found) + 1)
+        sha256s = [hashlib.sha256(content).digest() for _, content in found]
         if not is_rest:
             wanted = conn.execute(
                 "select json_import.wanted(%s, %s, %s, %b)",
-                [self.run_id, entry.bot_id, [e.path for e, _ in found],
-                 [hashlib.sha256(content).digest() for _, content in found]]).fetchone()[0]
+                [self.run_id, entry.bot_id, [e.path for e, _ in found], sha256s]).fetchone()[0]
         chosen = [found[ordinal - 1] for ordinal in wanted]
         loaded, quarantined, rest = 0, 0, []
         if chosen:
             loaded, quarantined, rest = conn.execute(
-                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s)",
+                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s, %b)",
                 [self.run_id, entry.bot_id, entry.kind, [e.path for e, _ in chosen],
                  [e.chat_id for e, _ in chosen], [content for _, content in chosen], self.strict,
-                 is_rest, PATIENCE]).fetchone()
+                 is_rest, PATIENCE, [sha256s[ordinal - 1] for ordinal in wanted]]).fetchone()
         return (Counter({(entry.bot_id, "unchanged"): len(found) - len(chosen),
                          (entry.bot_id, "loaded"): loaded,
                          (entry.bot_id, "quarantined"): quarantined}),
