@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -176,31 +177,38 @@ class Importer:
 
     def load(self, entries: list[Entry], jobs: int) -> None:
         """Loads classified entries, kind after kind, each kind on all connections at once."""
-        with self.connect() as conn:
+        with ExitStack() as opened:
+            # a new connection would first have to learn about a hundred tables
+            conns = [opened.enter_context(self.connect())]
             for entry in entries:
                 if entry.kind == "ignored":
                     self.counts[entry.bot_id, "ignored"] += 1
                 elif entry.kind == "other":
-                    self._deliver(conn, [entry])
-        for kind in KINDS:
-            todo: queue.SimpleQueue = queue.SimpleQueue()
-            for batch in batches([e for e in entries if e.kind == kind]):
-                todo.put(batch)
-            workers = [threading.Thread(target=self._work, args=[todo], daemon=True)
-                       for _ in range(min(jobs, max(todo.qsize(), 1)) if todo.qsize() else 0)]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                while worker.is_alive():  # in slices: Ctrl-C must get through
-                    worker.join(0.2)
-            if self.failure:
-                raise self.failure
+                    self._deliver(conns[0], [entry])
+            for kind in KINDS:
+                todo: queue.SimpleQueue = queue.SimpleQueue()
+                for batch in batches([e for e in entries if e.kind == kind]):
+                    todo.put(batch)
+                while len(conns) < min(jobs, todo.qsize()):
+                    conns.append(opened.enter_context(self.connect()))
+                self._share_out(todo, conns[:todo.qsize()])
 
-    def _work(self, todo: queue.SimpleQueue) -> None:
+    def _share_out(self, todo: queue.SimpleQueue, conns: list[psycopg.Connection]) -> None:
+        """Loads all batches, a thread for each connection."""
+        workers = [threading.Thread(target=self._work, args=[todo, conn], daemon=True)
+                   for conn in conns]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while worker.is_alive():  # in slices: Ctrl-C must get through
+                worker.join(0.2)
+        if self.failure:
+            raise self.failure
+
+    def _work(self, todo: queue.SimpleQueue, conn: psycopg.Connection) -> None:
         try:
-            with self.connect() as conn:
-                while self.failure is None:
-                    self._deliver(conn, todo.get_nowait())
+            while self.failure is None:
+                self._deliver(conn, todo.get_nowait())
         except queue.Empty:
             return
         except BaseException as error:

@@ -273,14 +273,20 @@ select
     c.chat_id,
     r.reason
 from unnest(p_paths) with ordinality as e (path, ordinal)
-cross join lateral (select string_to_array(regexp_replace(e.path, '\.json$', ''), '/')) as s (part)
-cross join lateral (select json_import.to_chat_id(s.part[2])) as c (chat_id)
+-- each once: folded in, they would be made again at every mention
+cross join lateral (
+    select string_to_array(
+        case when e.path like '%.json' then left(e.path, -5) else e.path end, '/')
+    offset 0) as s (part)
+cross join lateral (select json_import.to_chat_id(s.part[2]) offset 0) as c (chat_id)
 cross join lateral (
     select case
-        when e.path ~ '\.tmp$' then 'leftover of an interrupted write'
-        when e.path ~ '\.backup\.[^/]*\.json$' then 'copy made by the bot'
-        when e.path !~ '\.json$' then 'no .json file'
-    end) as r (reason)
+        when e.path like '%.tmp' then 'leftover of an interrupted write'
+        when e.path like '%.backup.%.json' and e.path ~ '\.backup\.[^/]*\.json$'
+            then 'copy made by the bot'
+        when e.path not like '%.json' then 'no .json file'
+    end
+    offset 0) as r (reason)
 $func$;
 
 comment on function json_import.classify(text[]) is
@@ -315,7 +321,7 @@ select case
     when s::timestamptz < timestamptz '1970-01-01 00:00:00+00'
       or s::timestamptz >= timestamptz '2100-01-01 00:00:00+00' then 'MB419'
 end
-from (select p_value #>> '{}') as u (s)
+from (select p_value #>> '{}' offset 0) as u (s)
 $func$;
 
 comment on function json_import.time_fault(jsonb) is
@@ -1260,17 +1266,17 @@ $func$;
 comment on function json_import.closer_time(text) is
     'A message''s time of a less usual spelling; null where it needs to_time, or is none.';
 
-create function json_import.plain_messages(p_messages jsonb)
-returns table (place bigint, direction text, body text, sent_at timestamptz, digest bigint,
-               is_iso boolean, has_no_zone boolean, is_sound boolean)
+create function json_import.plain_messages(p_lists jsonb[])
+returns table (list bigint, place bigint, direction text, body text, sent_at timestamptz,
+               digest bigint, is_iso boolean, has_no_zone boolean, is_sound boolean)
 language sql
 stable
-rows 100
+rows 10000
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
 as $func$
-select m.place, m.direction, m.body, m.sent_at,
+select m.list, m.place, m.direction, m.body, m.sent_at,
        -- message_digest, written out: a call per row would cost more than the hash
        hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
                                 # ascii(m.direction)),
@@ -1280,7 +1286,7 @@ select m.place, m.direction, m.body, m.sent_at,
                 and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
                 and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
 from (
-    select m.place, m.direction, coalesce(m.text, m.content) as body, m.ts,
+    select m.list, m.place, m.direction, coalesce(m.text, m.content) as body, m.ts,
            m.ts like '____-%' as is_iso,
            case
                -- what the server writes again as it stands there, it has read right
@@ -1294,23 +1300,25 @@ from (
     from (
         select m.*, m.usual::timestamptz as clock
         from (
-            select m.*, case
+            select l.list, m.*, case
                        when m.ts like '____-__-__T__:__:__Z'
                          or m.ts like '____-__-__T__:__:__.___Z' then m.ts
                        when m.ts like '____-__-__T__:__:__'
-                         or m.ts like '____-__-__T__:__:__.______' then m.ts || 'Z'
+                         or m.ts like '____-__-__T__:__:__.______'
+                            and ltrim(right(m.ts, 6), '0123456789') = '' then m.ts || 'Z'
                        when m.ts like '____-__-__T__:__:__%' and right(m.ts, 6) in (
                            '+00:00', '+01:00', '+02:00', '+03:00', '+04:00', '+05:00', '+05:30',
                            '+06:00', '+07:00', '+08:00', '+09:00', '+10:00', '-03:00', '-04:00',
                            '-05:00', '-06:00', '-07:00', '-08:00')
                        then left(m.ts, -6) || 'Z'
                    end as usual
-            from rows from (
+            from unnest(p_lists) with ordinality as l (messages, list)
+            cross join lateral rows from (
                 jsonb_to_recordset(
-                    case when jsonb_typeof(p_messages) = 'array'
-                          and not p_messages @? '$[*] ? (@.type() != "object"
+                    case when jsonb_typeof(l.messages) = 'array'
+                          and not l.messages @? '$[*] ? (@.type() != "object"
                               || @.text.type() != "string" || @.content.type() != "string")'
-                         then p_messages end) as (text text, content text, direction text, ts text)
+                         then l.messages end) as (text text, content text, direction text, ts text)
             ) with ordinality as m (text, content, direction, ts, place)
             offset 0  -- or each step would be taken again wherever its result is mentioned
         ) as m
@@ -1320,9 +1328,10 @@ from (
 ) as m
 $func$;
 
-comment on function json_import.plain_messages(jsonb) is
-    'The messages of an array, read at a glance, with their place from 1: sent_at is null where the
-time needs a closer look. Nothing at all if an element is no object, or a text no string.';
+comment on function json_import.plain_messages(jsonb[]) is
+    'The messages of arrays, read at a glance, in their order, with the array''s number and their
+place in it, both from 1: sent_at is null where the time needs a closer look. None at all of an
+array in which an element is no object, or a text no string.';
 
 create function json_import.are_plain(p_messages jsonb)
 returns boolean
@@ -1340,7 +1349,7 @@ begin
                    m.body is not null and m.direction in ('in', 'out')
                    and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
                    and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)), true)
-        from json_import.plain_messages(p_messages) as m);
+        from json_import.plain_messages(array[p_messages]) as m);
 exception
     when data_exception then
         return false;  -- no object, or no day of the calendar
@@ -1362,7 +1371,8 @@ select e.ordinal, m.direction, m.body, coalesce(m.sent_at, json_import.to_time(e
        nullif(e.value - '{text,content,direction,ts}'::text[], '{}'),
        jsonb_typeof(e.value -> 'ts') = 'string' and e.value ->> 'ts' !~ '(Z|[+-][0-9:]+)$'
 from json_import.message_elements(p_doc) as e
-join json_import.plain_messages(json_import.message_list(p_doc)) as m on m.place = e.ordinal
+join json_import.plain_messages(array[json_import.message_list(p_doc)]) as m
+    on m.place = e.ordinal
 $func$;
 
 comment on function json_import.messages_of(jsonb) is
@@ -1497,29 +1507,30 @@ set jit = off
 set enable_nestloop = off  -- how many messages a document holds, the planner can't know
 as $func$
 with document as materialized (
-    select * from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs)
+    select d.*, row_number() over (order by d.ordinal) as list
+    from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs) as d
 ), message as materialized (
-    -- numbered here, where places come in order: no join keeps one
-    select d.ordinal, nextval('core.messages_message_id_seq') as message_id, m.*
-    from document as d
-    cross join lateral json_import.plain_messages(d.messages) as m
+    -- numbered here, where they come in order: no join keeps one
+    select m.*, nextval('core.messages_message_id_seq') as message_id
+    from json_import.plain_messages(
+        (select array_agg(d.messages order by d.list) from document as d)) as m
 ), total as (
-    select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
+    select m.list, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
            count(*) filter (where m.has_no_zone) as no_zone,
            min(m.sent_at) as first_at, max(m.sent_at) as last_at,
            sum(octet_length(m.body)) as body_octets, sum(m.digest) as digest,
            sum(hashint8extended(m.digest, m.place)) as sequence,
            bool_and(m.is_sound) as is_sound
     from message as m
-    group by m.ordinal
+    group by m.list
 ), plain as materialized (
-    select d.ordinal, d.path, d.chat_id, d.octets, d.warnings, d.file_id, d.conversation_id,
+    select d.list, d.ordinal, d.path, d.chat_id, d.octets, d.warnings, d.file_id, d.conversation_id,
            d.profile_id, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
            coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
            coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone,
            current_setting('session_replication_role') = 'replica' as has_no_trigger
     from document as d
-    left join total as t using (ordinal)
+    left join total as t using (list)
     where d.profile_id is not null
       and coalesce(t.messages, 0) = jsonb_array_length(
               case when jsonb_typeof(d.messages) = 'array' then d.messages end)
@@ -1542,7 +1553,7 @@ with document as materialized (
     overriding system value
     select p_bot_id, p.conversation_id, m.message_id, p.file_id, m.direction, m.body, m.sent_at
     from message as m
-    join plain as p using (ordinal)
+    join plain as p using (list)
 ), stored_file as (
     insert into json_import.file (
         file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
@@ -1582,7 +1593,8 @@ select coalesce(
     and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
     and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
     and json_import.time_fault(nullif(p_doc -> 'last_activity', 'null')) is null
-    and not json_import.is_too_deep(null, p_doc),
+    -- so many levels take so many brackets
+    and (length(p_doc::text) < 1024 or not json_import.is_too_deep(null, p_doc)),
     false)
 $func$;
 
