@@ -24,7 +24,7 @@ from core_rows import MIGRATIONS, wrong_counters
 from project import Done
 
 import runner
-from fleet import importer, migrations
+from fleet import bot_files, migrations
 
 EXAMPLES = PROJECT / "examples"
 SEED = int(os.environ.get("SEED", "1"))
@@ -218,7 +218,7 @@ def assert_agrees(database: Database, folder: Path, wanted: oracle.Oracle | None
     """
     wanted = wanted or oracle.read_bot(folder)
     found = read_tables(database, bot)
-    files = {importer.spell(os.fsencode(path)): file for path, file in wanted.files.items()}
+    files = {bot_files.spell(os.fsencode(path)): file for path, file in wanted.files.items()}
     same(set(found.files), set(files), "files")
     for path, file in files.items():
         same_verdict(path, file, found.files[path])

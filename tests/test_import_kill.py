@@ -113,7 +113,7 @@ def kill(rng: random.Random, child: subprocess.Popen, stage: Database, own: serv
 
 @dataclass
 class Tally:
-    """What came of the imports: who was killed how often, and which imports ended as they should."""
+    """What came of the imports: who was killed how often, and how many ended as they should."""
 
     kills: Counter = field(default_factory=Counter)
     begun: int = 0

@@ -278,7 +278,15 @@ cross join lateral (
     select string_to_array(
         case when e.path like '%.json' then left(e.path, -5) else e.path end, '/')
     offset 0) as s (part)
-cross join lateral (select json_import.to_chat_id(s.part[2]) offset 0) as c (chat_id)
+cross join lateral (
+    -- plain digits, as nearly all are, without the cost of a call
+    select case
+        when length(s.part[2]) between 1 and 18 and left(s.part[2], 1) <> '0'
+         and ltrim(s.part[2], '0123456789') = ''
+        then s.part[2]::bigint
+        else json_import.to_chat_id(s.part[2])
+    end
+    offset 0) as c (chat_id)
 cross join lateral (
     select case
         when e.path like '%.tmp' then 'leftover of an interrupted write'
@@ -1516,11 +1524,10 @@ with document as materialized (
         (select array_agg(d.messages order by d.list) from document as d)) as m
 ), total as (
     select m.list, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
-           count(*) filter (where m.has_no_zone) as no_zone,
+           count(*) filter (where m.has_no_zone) as no_zone, bool_and(m.is_sound) as is_sound,
            min(m.sent_at) as first_at, max(m.sent_at) as last_at,
            sum(octet_length(m.body)) as body_octets, sum(m.digest) as digest,
-           sum(hashint8extended(m.digest, m.place)) as sequence,
-           bool_and(m.is_sound) as is_sound
+           sum(hashint8extended(m.digest, m.place)) as sequence
     from message as m
     group by m.list
 ), plain as materialized (
@@ -1540,8 +1547,7 @@ with document as materialized (
       and d.strings = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0)
 ), stored_conversation as (
     insert into core.conversations (
-        bot_id, conversation_id, profile_id, chat_id, started_at,
-        last_message_at, message_count)
+        bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
     overriding system value
     select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
            case when has_no_trigger then last_at end,
