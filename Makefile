@@ -52,7 +52,7 @@ test-pythons: .venv/ready-dev ## run the tests on each Python found, 3.11 to 3.1
 bench-import: .venv/ready-dev ## time the import against COPY and other ways (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.import_bench
 
-torture: .venv/ready-dev ## run the long tests as well (SEED= repeats a run)
+torture: .venv/ready-dev ## run the long tests as well, keep the result in tests/TORTURE.md (SEED= repeats, KILLS=)
 	@TORTURE=1 .venv/bin/python -m pytest --durations=10
 
 check: .venv/ready-dev ## lint and measure the repository

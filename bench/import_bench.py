@@ -38,6 +38,11 @@ class Contender:
     user: str = "postgres"
     goes_on: bool = False  # on the database as the contender before it has left it
 
+    @property
+    def wanted(self) -> str:
+        """The folder of input whose content it must leave."""
+        return "all" if self.data.startswith("rows") else self.data
+
 
 IMPORT = ("runner.py", "import", "--quiet", "--jobs", "2")
 RIVAL = ("-m", "bench.rivals")
@@ -134,7 +139,7 @@ def run(lab: Lab, root: Path, contender: Contender, results: Results) -> None:
             inside = float(cost.said)
         results.inside[contender.name].append(inside)
         conn.execute("set timezone = 'UTC'")
-        results.contents[contender.data.replace("rows 1", "all").replace("rows 2", "all")].append(
+        results.contents[contender.wanted].append(
             (contender.name, conn.execute((HERE / "content.sql").read_text("utf-8")).fetchall()))
 
 

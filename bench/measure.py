@@ -102,12 +102,22 @@ class Lab:
         with self.connect() as conn:
             conn.execute(sql.SQL("create database {} owner {}").format(
                 sql.Identifier(dbname), sql.Identifier(owner)))
+            for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
+                                        " and %s <> 'postgres'", [owner]).fetchall():
+                conn.execute(sql.SQL("grant {} to {} with admin option").format(
+                    sql.Identifier(role), sql.Identifier(owner)))
         subprocess.run([sys.executable, PROJECT / "runner.py", "migrate", "--quiet"], check=True,
                        stdout=subprocess.DEVNULL, env=self.environment(dbname, owner))
 
     def clone(self, template: str, dbname: str, owner: str = "postgres") -> None:
-        """Makes a copy of a template in place of an older copy."""
+        """Makes a copy of a template in place of an older copy, whose logins go with it."""
         with self.connect() as conn:
+            for (role,) in conn.execute("select rolname from pg_roles where"
+                                        " shobj_description(oid, 'pg_authid') like %s",
+                                        [f"bot % of database {dbname}"]).fetchall():
+                conn.execute(sql.SQL("drop database if exists {} with (force)").format(
+                    sql.Identifier(dbname)))
+                conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
             for text in ("drop database if exists {0} with (force)",
                          "create database {0} template {1} owner {2}"):
                 conn.execute(sql.SQL(text).format(*map(sql.Identifier, (dbname, template, owner))))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import importer, registry
+from fleet import bot_files, importer, registry
 from fleet.commands import Context
 from fleet.commands import verify as check
 from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError
@@ -22,18 +22,18 @@ def import_files(ctx: Context) -> int:
     args, started = ctx.args, time.monotonic()
     if args.jobs < 1 or args.max_bytes < 1:
         raise FleetError("MB900", "--jobs and --max-bytes are at least 1", exit_code=USAGE)
-    folders = importer.bot_folders(args.folder, args.bot)
-    if not args.bot and (names := importer.strays(args.folder, folders)):
+    folders = bot_files.bot_folders(args.folder, args.bot)
+    if not args.bot and (names := bot_files.strays(args.folder, folders)):
         ctx.screen.warn(f"no bot's folder, so not read: {', '.join(names)}")
     with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
             conn.transaction(force_rollback=True) if args.dry_run else nullcontext():
         run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
-            importer.spell(os.fsencode(args.folder)),
+            bot_files.spell(os.fsencode(args.folder)),
             psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
         bots = {name: _ensure_bot(ctx, conn, name) for name in folders}
         entries = importer.classify(conn, run_id, [
             entry for name, folder in folders.items()
-            for entry in importer.walk(folder, bots[name][0])])
+            for entry in bot_files.walk(folder, bots[name][0])])
         counts = _load(ctx, conn, run_id, entries)
         conn.execute("select json_import.finish_run(%s)", [run_id])
         found = Counter(entry.bot_id for entry in entries)
@@ -75,7 +75,7 @@ def _ensure_bot(ctx: Context, conn: psycopg.Connection, name: str) -> tuple[int,
 
 
 def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
-          entries: list[importer.Entry]) -> Counter:
+          entries: list[bot_files.Entry]) -> Counter:
     octets = sum(entry.octets for entry in entries)
 
     def connect():
@@ -98,7 +98,7 @@ def verify(ctx: Context) -> int:
     columns = ("bot", "path", "verdict", "records", "octets", "digest", "difference")
     totals, differences = {}, []
     with ctx.connect() as conn:
-        for name, folder in importer.bot_folders(ctx.args.source, ctx.bot()).items():
+        for name, folder in bot_files.bot_folders(ctx.args.source, ctx.bot()).items():
             bot_id = conn.execute("select security.find_bot(%s)", [name]).fetchone()[0]
             totals[name] = Counter()
             for row in _reconcile(conn, folder, bot_id):
@@ -116,13 +116,13 @@ def verify(ctx: Context) -> int:
 
 def _reconcile(conn: psycopg.Connection, folder: bytes, bot_id: int) -> Iterator[tuple]:
     """(path, verdict, records, octets, digest, difference) of each file that is one of ours."""
-    entries = [entry for entry in importer.walk(folder, bot_id) if entry.name.endswith(b".json")]
+    entries = [entry for entry in bot_files.walk(folder, bot_id) if entry.name.endswith(b".json")]
     kinds = conn.execute("select kind, chat_id, reason from json_import.classify(%s)"
                          " order by ordinal", [[e.path for e in entries]]).fetchall()
     ours = [entry for entry, kind in zip(entries, kinds, strict=True) if kind[2] is None]
     for batch in importer.batches(ours):
         contents = [(entry.path, content) for entry in batch
-                    if (content := importer.read_or_none(entry)) is not None]
+                    if (content := bot_files.read_or_none(entry)) is not None]
         yield from conn.execute(
             "select path, verdict, records, octets, digest, difference"
             " from json_import.reconcile(%s, %s, %b)",
@@ -159,8 +159,8 @@ def export_rejects(ctx: Context) -> int:
 
 
 def _write(folder: Path, bot: str, path: str, content: bytes) -> None:
-    name = importer.unspell(path)
-    target = os.path.join(os.fsencode(folder), importer.unspell(bot), name)
+    name = bot_files.unspell(path)
+    target = os.path.join(os.fsencode(folder), bot_files.unspell(bot), name)
     inside = os.path.realpath(os.fsencode(folder)) + b"/"
     if not os.path.realpath(target).startswith(inside):
         raise FleetError("MB900", f"{path!r} leads out of {folder}", exit_code=USAGE)

@@ -1,21 +1,19 @@
-"""Ships the bots' files to the database as raw bytes; finds and batches them, parses nothing."""
+"""Ships the bots' files to the database as raw bytes, in batches; parses nothing."""
 
 import hashlib
 import os
 import queue
-import re
-import stat
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import psycopg
 
-from fleet.errors import USAGE, FleetError
+from fleet.bot_files import Entry, read
+from fleet.errors import FleetError
 
 KINDS = ("profiles", "profile", "conversation", "backup")  # contacts before what refers to them
 BATCH_BYTES, BATCH_FILES = 1 << 20, 400
@@ -24,114 +22,8 @@ TRANSIENT = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailur
 ATTEMPTS = 5
 PATIENCE = timedelta(milliseconds=50)  # a bot may have to wait for so long, and one file more
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One directory entry of a bot's folder; `path` is relative, as the ledger spells it."""
-
-    bot_id: int
-    folder: bytes
-    name: bytes
-    path: str
-    octets: int
-    kind: str = "other"
-    chat_id: int | None = None
-
-
 Shipment = tuple[Entry, bytes]
 OUTCOMES = ("loaded", "unchanged", "quarantined", "ignored")
-
-
-def bot_folders(root: Path, bot: str | None) -> dict[str, bytes]:
-    """The folders to import by bot name. Raises MB431 where there is nothing to import."""
-    if not root.is_dir():
-        raise FleetError("MB431", f"{root} is no folder", "Name the folder that holds the files.",
-                         exit_code=USAGE)
-    if bot is not None:
-        return {bot: os.fsencode(root)}
-    if any((root / name).exists()
-           for name in ("girls_data", "girls_data.json", "conversations", "backups")):
-        raise FleetError("MB431", f"{root} is one bot's folder, and no bot is named",
-                         f"Name it: runner.py import {root} --bot NAME", exit_code=USAGE)
-    found = {spell(os.fsencode(entry.name)): os.fsencode(entry.path)
-             for entry in sorted(os.scandir(root), key=lambda e: e.name)
-             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")}
-    if not found:
-        raise FleetError("MB431", f"{root} holds no bot's folder",
-                         "Name a folder of bots' folders, or one bot's folder with --bot.",
-                         exit_code=USAGE)
-    return found
-
-
-def strays(root: Path, folders: dict[str, bytes]) -> list[str]:
-    """What lies beside the bots' folders: loose files, links, hidden folders."""
-    known = {os.path.basename(folder) for folder in folders.values()}
-    return sorted(spell(name) for name in os.listdir(os.fsencode(root)) if name not in known)
-
-
-def spell(name: bytes) -> str:
-    """A file name as text, reversibly: \\xNN for a byte that is no UTF-8, \\\\ for a backslash."""
-    return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-
-
-def unspell(path: str) -> bytes:
-    """The file name that `spell` made a text of."""
-    return re.sub(rb"\\(\\|x[0-9a-f]{2})",
-                  lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1][1:], 16)]), path.encode())
-
-
-def walk(folder: bytes, bot_id: int) -> Iterator[Entry]:
-    """Every entry below `folder` that is no real directory; links are not followed.
-
-    What vanishes meanwhile is no entry. Raises MB426 for a folder that can't be listed.
-    """
-    pending = [b""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            entries = list(os.scandir(os.path.join(folder, prefix)))
-        except FileNotFoundError:
-            continue
-        except OSError as fault:
-            path = os.fsdecode(os.path.join(folder, prefix))
-            raise FleetError("MB426", f"the folder {path} can't be listed: {fault.strerror}",
-                             "Allow reading it, or move it away.") from None
-        for entry in entries:
-            name = os.path.join(prefix, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(name)
-                continue
-            try:
-                octets = entry.stat(follow_symlinks=False).st_size
-            except FileNotFoundError:
-                continue
-            yield Entry(bot_id, folder, name, spell(name), octets)
-
-
-def read(entry: Entry, limit: int) -> bytes:
-    """The bytes of a regular file inside the bot's folder. Raises OSError; never blocks.
-
-    Raises FleetError MB408 for a file over `limit` bytes.
-    """
-    path = os.path.realpath(os.path.join(entry.folder, entry.name), strict=True)
-    if os.path.commonpath([path, os.path.realpath(entry.folder)]) != os.path.realpath(entry.folder):
-        raise OSError(0, "a link out of the folder")
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "no regular file")
-        if status.st_size > limit:
-            raise FleetError("MB408", f"{status.st_size:,} bytes, more than {limit:,}")
-        return file.read()
-
-
-def read_or_none(entry: Entry) -> bytes | None:
-    """The same without a limit, or None where there is nothing to read."""
-    try:
-        return read(entry, entry.octets)
-    except (OSError, FleetError):
-        return None
 
 
 class Importer:
@@ -151,31 +43,38 @@ class Importer:
 
     def load(self, entries: list[Entry], jobs: int) -> None:
         """Loads classified entries, kind after kind, each kind on all connections at once."""
-        with self.connect() as conn:
+        with ExitStack() as opened:
+            # a new connection would first have to learn about a hundred tables
+            conns = [opened.enter_context(self.connect())]
             for entry in entries:
                 if entry.kind == "ignored":
                     self.counts[entry.bot_id, "ignored"] += 1
                 elif entry.kind == "other":
-                    self._deliver(conn, [entry])
-        for kind in KINDS:
-            todo: queue.SimpleQueue = queue.SimpleQueue()
-            for batch in batches([e for e in entries if e.kind == kind]):
-                todo.put(batch)
-            workers = [threading.Thread(target=self._work, args=[todo], daemon=True)
-                       for _ in range(min(jobs, max(todo.qsize(), 1)) if todo.qsize() else 0)]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                while worker.is_alive():  # in slices: Ctrl-C must get through
-                    worker.join(0.2)
-            if self.failure:
-                raise self.failure
+                    self._deliver(conns[0], [entry])
+            for kind in KINDS:
+                todo: queue.SimpleQueue = queue.SimpleQueue()
+                for batch in batches([e for e in entries if e.kind == kind]):
+                    todo.put(batch)
+                while len(conns) < min(jobs, todo.qsize()):
+                    conns.append(opened.enter_context(self.connect()))
+                self._share_out(todo, conns[:todo.qsize()])
 
-    def _work(self, todo: queue.SimpleQueue) -> None:
+    def _share_out(self, todo: queue.SimpleQueue, conns: list[psycopg.Connection]) -> None:
+        """Loads all batches, a thread for each connection."""
+        workers = [threading.Thread(target=self._work, args=[todo, conn], daemon=True)
+                   for conn in conns]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while worker.is_alive():  # in slices: Ctrl-C must get through
+                worker.join(0.2)
+        if self.failure:
+            raise self.failure
+
+    def _work(self, todo: queue.SimpleQueue, conn: psycopg.Connection) -> None:
         try:
-            with self.connect() as conn:
-                while self.failure is None:
-                    self._deliver(conn, todo.get_nowait())
+            while self.failure is None:
+                self._deliver(conn, todo.get_nowait())
         except queue.Empty:
             return
         except BaseException as error:
@@ -224,19 +123,19 @@ class Importer:
               ) -> tuple[Counter, list[Shipment]]:
         """Loads what is wanted of a batch; returns what was counted, and what is left to do."""
         entry, wanted = found[0][0], range(1, len(found) + 1)
+        sha256s = [hashlib.sha256(content).digest() for _, content in found]
         if not is_rest:
             wanted = conn.execute(
                 "select json_import.wanted(%s, %s, %s, %b)",
-                [self.run_id, entry.bot_id, [e.path for e, _ in found],
-                 [hashlib.sha256(content).digest() for _, content in found]]).fetchone()[0]
+                [self.run_id, entry.bot_id, [e.path for e, _ in found], sha256s]).fetchone()[0]
         chosen = [found[ordinal - 1] for ordinal in wanted]
         loaded, quarantined, rest = 0, 0, []
         if chosen:
             loaded, quarantined, rest = conn.execute(
-                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s)",
+                "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s, %b)",
                 [self.run_id, entry.bot_id, entry.kind, [e.path for e, _ in chosen],
                  [e.chat_id for e, _ in chosen], [content for _, content in chosen], self.strict,
-                 is_rest, PATIENCE]).fetchone()
+                 is_rest, PATIENCE, [sha256s[ordinal - 1] for ordinal in wanted]]).fetchone()
         return (Counter({(entry.bot_id, "unchanged"): len(found) - len(chosen),
                          (entry.bot_id, "loaded"): loaded,
                          (entry.bot_id, "quarantined"): quarantined}),

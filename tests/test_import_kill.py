@@ -1,6 +1,7 @@
 """Killed in mid-import, client, backend or server: run again, it ends as if nothing had happened.
 
-SEED= repeats a run; TORTURE=1 makes it fifty times as long.
+SEED= repeats a run, KILLS= sets its length; TORTURE=1 makes it fifty times as long and keeps what
+came of it in tests/TORTURE.md.
 """
 
 import json
@@ -11,6 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,8 +30,11 @@ from fleet import server
 
 pytest_plugins = ("import_helpers", "project")
 
-KILLS = 5  # of one import, each time a little further
-IMPORTS = 200 if TORTURE else 4
+KILLS = int(os.environ.get("KILLS", "1000" if TORTURE else "20"))
+OF_ONE = 5  # kills of one import, each time a little further
+IMPORTS = -(-KILLS // OF_ONE)
+RESULT = PROJECT / "tests" / "TORTURE.md"
+WAYS = ("client", "backend", "postmaster")
 WORKERS = ("from pg_stat_activity where application_name = 'runner import'"
            " and datname = current_database()")
 
@@ -87,7 +96,7 @@ def undisturbed(origin: Database, folder: Path) -> tuple[float, dict]:
 
 def kill(rng: random.Random, child: subprocess.Popen, stage: Database, own: server.Server) -> str:
     """Kills one of the three; returns which."""
-    way = rng.choices(("client", "backend", "postmaster"), (4, 4, 2))[0]
+    way = rng.choices(WAYS, (4, 4, 2))[0]
     if way == "client":
         child.send_signal(signal.SIGKILL)
     elif way == "backend":
@@ -102,16 +111,65 @@ def kill(rng: random.Random, child: subprocess.Popen, stage: Database, own: serv
     return way
 
 
+@dataclass
+class Tally:
+    """What came of the imports: who was killed how often, and how many ended as they should."""
+
+    kills: Counter = field(default_factory=Counter)
+    begun: int = 0
+    good: int = 0
+
+    def text(self, server_version: str, changed: bool, commit: str) -> str:
+        """As it is kept in the repository."""
+        total = self.kills.total()
+        outcome = ("each ended like one that nobody had killed"
+                   if self.begun == self.good == IMPORTS else
+                   f"NOT PASSED: {self.good} of {self.begun} begun ended like one that nobody had"
+                   f" killed, {IMPORTS - self.begun} were not begun")
+        kinds = ", ".join(f"{way} {self.kills[way]:,}" for way in WAYS)
+        rows = (("when", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+                ("commit", f"{commit}{' and changes on top of it' if changed else ''}"),
+                ("server", f"PostgreSQL {server_version}"), ("seed", SEED),
+                ("kills", f"{total:,} of {KILLS:,}: {kinds}"), ("imports", f"{IMPORTS:,}"),
+                ("outcome", outcome))
+        return HEADING + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+HEADING = """# The last torture run
+
+`make torture` wrote this. tests/test_import_kill.py kills imports at random moments (the client by
+SIGKILL, one of its backends, or the whole server), runs each again until it is through, and
+compares every table and the ledger with those of an import that nobody disturbed.
+
+| | |
+|---|---|
+"""
+
+
+@pytest.fixture(scope="module")
+def tally(origin: Database) -> Iterator[Tally]:
+    """Counts what this module does; after a torture run the count becomes the kept result."""
+    made = Tally()
+    version = origin.execute("show server_version")[0][0].partition(" ")[0]
+    yield made
+    if TORTURE:
+        git = partial(subprocess.check_output, cwd=PROJECT, text=True)
+        changed = git(["git", "status", "--porcelain", "--", ".", f":!{RESULT}"])
+        commit = git(["git", "rev-parse", "--short", "HEAD"]).strip()
+        RESULT.write_text(made.text(version, bool(changed), commit), "utf-8")
+
+
 @pytest.mark.parametrize("number", range(IMPORTS))
 def test_a_killed_import_ends_like_an_undisturbed_one(
-        number, origin, own_server, folder, undisturbed):
+        number, origin, own_server, folder, undisturbed, tally):
     seconds, wanted = undisturbed
     rng = random.Random(f"{SEED} {number}")  # noqa: S311
     stage, ways = make_stage(origin), []
+    tally.begun += 1
     print(f"SEED={SEED}, import {number}, undisturbed {seconds:.1f} s")
-    while len(ways) < KILLS:
+    while len(ways) < min(OF_ONE, KILLS - number * OF_ONE):
         child = start(stage, folder)
-        time.sleep(rng.uniform(0, seconds / KILLS))
+        time.sleep(rng.uniform(0, seconds / OF_ONE))
         way = kill(rng, child, stage, own_server)
         _, noise = child.communicate(timeout=60)
         assert "Traceback" not in noise and "the runner failed" not in noise, noise
@@ -125,6 +183,8 @@ def test_a_killed_import_ends_like_an_undisturbed_one(
         else:
             assert child.returncode == (-9 if way == "client" else 1), noise
             ways.append(way)
+            tally.kills[way] += 1
     child = start(stage, folder)
     assert json.loads(child.communicate(timeout=60)[0]) and child.returncode in (0, 6)
     assert contents(stage) == wanted, ways
+    tally.good += 1

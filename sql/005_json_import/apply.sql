@@ -274,14 +274,28 @@ select
     c.chat_id,
     r.reason
 from unnest(p_paths) with ordinality as e (path, ordinal)
-cross join lateral (select string_to_array(regexp_replace(e.path, '\.json$', ''), '/')) as s (part)
-cross join lateral (select json_import.to_chat_id(s.part[2])) as c (chat_id)
+-- each once: folded in, they would be made again at every mention
+cross join lateral (
+    select string_to_array(
+        case when e.path like '%.json' then left(e.path, -5) else e.path end, '/')
+    offset 0) as s (part)
+cross join lateral (
+    -- plain digits, as nearly all are, without the cost of a call
+    select case
+        when length(s.part[2]) between 1 and 18 and left(s.part[2], 1) <> '0'
+         and ltrim(s.part[2], '0123456789') = ''
+        then s.part[2]::bigint
+        else json_import.to_chat_id(s.part[2])
+    end
+    offset 0) as c (chat_id)
 cross join lateral (
     select case
-        when e.path ~ '\.tmp$' then 'leftover of an interrupted write'
-        when e.path ~ '\.backup\.[^/]*\.json$' then 'copy made by the bot'
-        when e.path !~ '\.json$' then 'no .json file'
-    end) as r (reason)
+        when e.path like '%.tmp' then 'leftover of an interrupted write'
+        when e.path like '%.backup.%.json' and e.path ~ '\.backup\.[^/]*\.json$'
+            then 'copy made by the bot'
+        when e.path not like '%.json' then 'no .json file'
+    end
+    offset 0) as r (reason)
 $func$;
 
 comment on function json_import.classify(text[]) is
@@ -316,7 +330,7 @@ select case
     when s::timestamptz < timestamptz '1970-01-01 00:00:00+00'
       or s::timestamptz >= timestamptz '2100-01-01 00:00:00+00' then 'MB419'
 end
-from (select p_value #>> '{}') as u (s)
+from (select p_value #>> '{}' offset 0) as u (s)
 $func$;
 
 comment on function json_import.time_fault(jsonb) is
@@ -379,6 +393,7 @@ from (
     select replace(
         case when strpos(p_json, '\\"') > 0 then replace(p_json, '\\', '') else p_json end,
         '\"', '')
+    offset 0  -- or it would be made once for each mention
 ) as u (s)
 $func$;
 
@@ -400,23 +415,46 @@ $func$;
 
 comment on function json_import.decode(bytea) is 'UTF-8 bytes as text, without a byte order mark.';
 
-create function json_import.parse(p_bytes bytea)
-returns jsonb
+create function json_import.read_document(
+    p_bytes      bytea,
+    out content  jsonb,
+    out strings  bigint
+)
+returns record
 language plpgsql
 immutable
 strict
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
+declare
+    v_text  text;
 begin
-    return json_import.decode(p_bytes)::jsonb;
+    v_text := json_import.decode(p_bytes);
+    content := v_text::jsonb;
+    strings := json_import.string_count(v_text);
 exception
     -- bad encoding, bad JSON, \u0000, numbers, depth: the diagnosis says which
     when character_not_in_repertoire or invalid_text_representation or untranslatable_character
       or numeric_value_out_of_range or statement_too_complex or program_limit_exceeded
       or invalid_parameter_value then
-        return null;
+        content := null;
 end
+$func$;
+
+comment on function json_import.read_document(bytea) is
+    'The document and how many strings its text holds, decoded once for both; null where it is
+none.';
+
+create function json_import.parse(p_bytes bytea)
+returns jsonb
+language sql
+immutable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select content from json_import.read_document(p_bytes)
 $func$;
 
 comment on function json_import.parse(bytea) is 'The document, or null where it is none.';
@@ -1206,60 +1244,103 @@ $func$;
 comment on function json_import.message_digest(text, text, timestamptz, jsonb) is
     'A 64-bit hash of what a message says; their sum tells two sets of messages apart.';
 
-create function json_import.plain_messages(p_messages jsonb)
-returns table (place bigint, direction text, body text, sent_at timestamptz, digest bigint,
-               is_iso boolean, has_no_zone boolean, is_sound boolean)
+create function json_import.closer_time(p_ts text)
+returns timestamptz
 language sql
 stable
-rows 100
+strict
+parallel safe
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
-select m.place, m.direction, m.body, m.sent_at,
+select case
+    when s.shape = '--T::Z' and p_ts like '____-__-__T__:__:__Z'
+      or s.shape = '--T::.Z' and p_ts like '____-__-__T__:__:__._%Z' and length(p_ts) <= 30
+      or s.shape = '--T::' and p_ts like '____-__-__T__:__:__'
+      or s.shape = '--T::.' and p_ts like '____-__-__T__:__:__._%' and length(p_ts) <= 29
+      or s.shape in ('--T::+:', '--T::-:') and length(p_ts) = 25
+         and p_ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
+      or s.shape in ('--T::.+:', '--T::.-:') and length(p_ts) <= 35
+         and p_ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
+    then case when substr(p_ts, 12, 2) < '24' and substr(p_ts, 18, 2) < '60'
+              then p_ts::timestamptz end
+    -- float8 is exact to the microsecond for up to six decimals
+    when s.shape = '.' and p_ts like '__________._%' and length(p_ts) <= 17
+    then to_timestamp(case when p_ts::float8 < 100000000000
+                           then p_ts::float8 else p_ts::float8 / 1000 end)
+end
+from (select translate(p_ts, '0123456789', '')) as s (shape)
+$func$;
+
+comment on function json_import.closer_time(text) is
+    'A message''s time of a less usual spelling; null where it needs to_time, or is none.';
+
+create function json_import.plain_messages(p_lists jsonb[])
+returns table (list bigint, place bigint, direction text, body text, sent_at timestamptz,
+               digest bigint, is_iso boolean, has_no_zone boolean, is_sound boolean)
+language sql
+stable
+rows 10000
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $func$
+select m.list, m.place, m.direction, m.body, m.sent_at,
        -- message_digest, written out: a call per row would cost more than the hash
        hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
                                 # ascii(m.direction)),
-       m.is_iso, m.shape in ('--T::', '--T::.'),
+       m.is_iso,
+       m.is_iso and right(m.ts, 1) <> 'Z' and left(right(m.ts, 6), 1) not in ('+', '-'),
        coalesce(m.body is not null and m.direction in ('in', 'out')
                 and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
                 and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
 from (
-    select m.place, m.direction, coalesce(m.text, m.content) as body, s.shape,
+    select m.list, m.place, m.direction, coalesce(m.text, m.content) as body, m.ts,
            m.ts like '____-%' as is_iso,
            case
-               when s.shape = '--T::Z' and m.ts like '____-__-__T__:__:__Z'
-                 or s.shape = '--T::.Z' and m.ts like '____-__-__T__:__:__._%Z'
-                    and length(m.ts) <= 30
-                 or s.shape = '--T::' and m.ts like '____-__-__T__:__:__'
-                 or s.shape = '--T::.' and m.ts like '____-__-__T__:__:__._%'
-                    and length(m.ts) <= 29
-                 or s.shape in ('--T::+:', '--T::-:') and length(m.ts) = 25
-                    and m.ts similar to '____-__-__T__:__:__[+-](0_|1[0-5]):[0-5]_'
-                 or s.shape in ('--T::.+:', '--T::.-:') and length(m.ts) <= 35
-                    and m.ts similar to '____-__-__T__:__:__._%[+-](0_|1[0-5]):[0-5]_'
-               then case when substr(m.ts, 12, 2) < '24' and substr(m.ts, 18, 2) < '60'
-                         then m.ts::timestamptz end
-               -- float8 is exact to the microsecond for up to six decimals
-               when s.shape = '' and length(m.ts) between 1 and 13
-                 or s.shape = '.' and m.ts like '__________._%' and length(m.ts) <= 17
+               -- what the server writes again as it stands there, it has read right
+               when replace(replace(m.clock::text, ' ', 'T'), '+00', 'Z') = m.usual
+               then case when m.usual = m.ts then m.clock else m.ts::timestamptz end
+               when length(m.ts) between 1 and 13 and ltrim(m.ts, '0123456789') = ''
                then to_timestamp(case when m.ts::float8 < 100000000000
                                       then m.ts::float8 else m.ts::float8 / 1000 end)
+               else json_import.closer_time(m.ts)
            end as sent_at
-    from rows from (
-        jsonb_to_recordset(
-            case when jsonb_typeof(p_messages) = 'array'
-                  and not p_messages @? '$[*] ? (@.type() != "object"
-                      || @.text.type() != "string" || @.content.type() != "string")'
-                 then p_messages end) as (text text, content text, direction text, ts text)
-    ) with ordinality as m (text, content, direction, ts, place)
-    cross join lateral (select translate(m.ts, '0123456789', '')) as s (shape)
-    offset 0  -- or the time would be read again wherever it is used above
+    from (
+        select m.*, m.usual::timestamptz as clock
+        from (
+            select l.list, m.*, case
+                       when m.ts like '____-__-__T__:__:__Z'
+                         or m.ts like '____-__-__T__:__:__.___Z' then m.ts
+                       when m.ts like '____-__-__T__:__:__'
+                         or m.ts like '____-__-__T__:__:__.______'
+                            and ltrim(right(m.ts, 6), '0123456789') = '' then m.ts || 'Z'
+                       when m.ts like '____-__-__T__:__:__%' and right(m.ts, 6) in (
+                           '+00:00', '+01:00', '+02:00', '+03:00', '+04:00', '+05:00', '+05:30',
+                           '+06:00', '+07:00', '+08:00', '+09:00', '+10:00', '-03:00', '-04:00',
+                           '-05:00', '-06:00', '-07:00', '-08:00')
+                       then left(m.ts, -6) || 'Z'
+                   end as usual
+            from unnest(p_lists) with ordinality as l (messages, list)
+            cross join lateral rows from (
+                jsonb_to_recordset(
+                    case when jsonb_typeof(l.messages) = 'array'
+                          and not l.messages @? '$[*] ? (@.type() != "object"
+                              || @.text.type() != "string" || @.content.type() != "string")'
+                         then l.messages end) as (text text, content text, direction text, ts text)
+            ) with ordinality as m (text, content, direction, ts, place)
+            offset 0  -- or each step would be taken again wherever its result is mentioned
+        ) as m
+        offset 0
+    ) as m
+    offset 0
 ) as m
 $func$;
 
-comment on function json_import.plain_messages(jsonb) is
-    'The messages of an array, read at a glance, with their place from 1: sent_at is null where the
-time needs a closer look. Nothing at all if an element is no object, or a text no string.';
+comment on function json_import.plain_messages(jsonb[]) is
+    'The messages of arrays, read at a glance, in their order, with the array''s number and their
+place in it, both from 1: sent_at is null where the time needs a closer look. None at all of an
+array in which an element is no object, or a text no string.';
 
 create function json_import.are_plain(p_messages jsonb)
 returns boolean
@@ -1277,7 +1358,7 @@ begin
                    m.body is not null and m.direction in ('in', 'out')
                    and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
                    and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)), true)
-        from json_import.plain_messages(p_messages) as m);
+        from json_import.plain_messages(array[p_messages]) as m);
 exception
     when data_exception then
         return false;  -- no object, or no day of the calendar
@@ -1299,7 +1380,8 @@ select e.ordinal, m.direction, m.body, coalesce(m.sent_at, json_import.to_time(e
        nullif(e.value - '{text,content,direction,ts}'::text[], '{}'),
        jsonb_typeof(e.value -> 'ts') = 'string' and e.value ->> 'ts' !~ '(Z|[+-][0-9:]+)$'
 from json_import.message_elements(p_doc) as e
-join json_import.plain_messages(json_import.message_list(p_doc)) as m on m.place = e.ordinal
+join json_import.plain_messages(array[json_import.message_list(p_doc)]) as m
+    on m.place = e.ordinal
 $func$;
 
 comment on function json_import.messages_of(jsonb) is
@@ -1380,20 +1462,21 @@ create function json_import.new_conversations(
     p_chat_ids  bigint[],
     p_docs      bytea[]
 )
-returns table (ordinal bigint, path text, chat_id bigint, bytes bytea, messages jsonb,
-               wrapper_strings integer, file_id bigint, conversation_id bigint, profile_id bigint)
+returns table (ordinal bigint, path text, chat_id bigint, octets integer, warnings jsonb,
+               messages jsonb, strings bigint, file_id bigint, conversation_id bigint,
+               profile_id bigint)
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
-select u.ordinal, u.path, u.chat_id, u.bytes,
+select u.ordinal, u.path, u.chat_id, octet_length(u.bytes), json_import.bom_warning(u.bytes),
        case jsonb_typeof(d.content)
            when 'array' then d.content
            when 'object' then
                case when d.content -> 'chat_id' = to_jsonb(u.chat_id)
                     then d.content -> 'messages' end
        end,
-       case jsonb_typeof(d.content) when 'object' then 2 else 0 end,
+       d.strings - case jsonb_typeof(d.content) when 'object' then 2 else 0 end,
        nextval('json_import.file_file_id_seq'),
        nextval('core.conversations_conversation_id_seq'),
        -- locked, which is what the foreign key's trigger would do, but once per file
@@ -1404,7 +1487,7 @@ select u.ordinal, u.path, u.chat_id, u.bytes,
         limit 1
         for key share)
 from unnest(p_paths, p_chat_ids, p_docs) with ordinality as u (path, chat_id, bytes, ordinal)
-cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
+cross join lateral json_import.read_document(u.bytes) as d
 where not exists (
     select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
   and not exists (
@@ -1413,14 +1496,16 @@ $func$;
 
 comment on function json_import.new_conversations(bigint, text[], bigint[], bytea[]) is
     'Of a batch the files that are new, with a chat that is new, each parsed once: its array of
-messages (null: of another shape), the ids it will get, and its contact, locked.';
+messages (null: of another shape), how many strings are in it if nothing else is in the file, the
+ids it will get, and its contact, locked.';
 
 create function json_import.load_conversations(
     p_run_id    bigint,
     p_bot_id    bigint,
     p_paths     text[],
     p_chat_ids  bigint[],
-    p_docs      bytea[]
+    p_docs      bytea[],
+    p_sha256s   bytea[]
 )
 returns integer[]
 language sql
@@ -1431,39 +1516,39 @@ set jit = off
 set enable_nestloop = off  -- how many messages a document holds, the planner can't know
 as $func$
 with document as materialized (
-    select * from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs)
+    select d.*, row_number() over (order by d.ordinal) as list
+    from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs) as d
 ), message as materialized (
-    select d.ordinal, m.*
-    from document as d
-    cross join lateral json_import.plain_messages(d.messages) as m
+    -- numbered here, where they come in order: no join keeps one
+    select m.*, nextval('core.messages_message_id_seq') as message_id
+    from json_import.plain_messages(
+        (select array_agg(d.messages order by d.list) from document as d)) as m
 ), total as (
-    select m.ordinal, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
-           count(*) filter (where m.has_no_zone) as no_zone,
+    select m.list, count(*) as messages, count(*) filter (where m.is_iso) as iso_times,
+           count(*) filter (where m.has_no_zone) as no_zone, bool_and(m.is_sound) as is_sound,
            min(m.sent_at) as first_at, max(m.sent_at) as last_at,
            sum(octet_length(m.body)) as body_octets, sum(m.digest) as digest,
-           sum(hashint8extended(m.digest, m.place)) as sequence,
-           bool_and(m.is_sound) as is_sound
+           sum(hashint8extended(m.digest, m.place)) as sequence
     from message as m
-    group by m.ordinal
+    group by m.list
 ), plain as materialized (
-    select d.*, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
+    select d.list, d.ordinal, d.path, d.chat_id, d.octets, d.warnings, d.file_id, d.conversation_id,
+           d.profile_id, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
            coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
            coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone,
            current_setting('session_replication_role') = 'replica' as has_no_trigger
     from document as d
-    left join total as t using (ordinal)
+    left join total as t using (list)
     where d.profile_id is not null
       and coalesce(t.messages, 0) = jsonb_array_length(
               case when jsonb_typeof(d.messages) = 'array' then d.messages end)
       and t.is_sound is not false
       -- n messages of exactly three keys hold 3n + 2n strings and one per ISO time: one more
       -- and there is an unknown or a repeated key somewhere
-      and json_import.string_count(json_import.decode(d.bytes))
-          = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0) + d.wrapper_strings
+      and d.strings = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0)
 ), stored_conversation as (
     insert into core.conversations (
-        bot_id, conversation_id, profile_id, chat_id, started_at,
-        last_message_at, message_count)
+        bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
     overriding system value
     select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
            case when has_no_trigger then last_at end,
@@ -1471,20 +1556,19 @@ with document as materialized (
     from plain
 ), stored_message as (
     insert into core.messages (
-        bot_id, conversation_id, source_file_id, direction, body, sent_at)
-    select p_bot_id, p.conversation_id, p.file_id, m.direction, m.body, m.sent_at
+        bot_id, conversation_id, message_id, source_file_id, direction, body, sent_at)
+    overriding system value
+    select p_bot_id, p.conversation_id, m.message_id, p.file_id, m.direction, m.body, m.sent_at
     from message as m
-    join plain as p using (ordinal)
-    order by m.ordinal, m.place  -- no join keeps an order; message_id must
+    join plain as p using (list)
 ), stored_file as (
     insert into json_import.file (
         file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
         body_octets, digest, sequence, warnings, run_id)
     overriding system value
-    select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', sha256(bytes),
-           octet_length(bytes), records, records, body_octets, digest, sequence,
-           json_import.bom_warning(bytes) || json_import.count_warning('no_zone', no_zone),
-           p_run_id
+    select file_id, p_bot_id, path, 'conversation', chat_id, 'loaded', p_sha256s[ordinal],
+           octets, records, records, body_octets, digest, sequence,
+           warnings || json_import.count_warning('no_zone', no_zone), p_run_id
     from plain
 )
 select coalesce(array_agg(o.ordinal order by o.ordinal), '{}')
@@ -1492,7 +1576,8 @@ from generate_subscripts(p_paths, 1) as o (ordinal)
 where o.ordinal not in (select p.ordinal from plain as p)
 $func$;
 
-comment on function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[]) is
+comment on function json_import.load_conversations(
+    bigint, bigint, text[], bigint[], bytea[], bytea[]) is
     'Loads the conversations that are new and of the common shape, all in one statement; returns the
 ordinals of the others. Any error leaves nothing behind and is the caller''s to look into.';
 
@@ -1515,7 +1600,8 @@ select coalesce(
     and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
     and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
     and json_import.time_fault(nullif(p_doc -> 'last_activity', 'null')) is null
-    and not json_import.is_too_deep(null, p_doc),
+    -- so many levels take so many brackets
+    and (length(p_doc::text) < 1024 or not json_import.is_too_deep(null, p_doc)),
     false)
 $func$;
 
@@ -1527,7 +1613,8 @@ create function json_import.load_profiles(
     p_bot_id    bigint,
     p_paths     text[],
     p_chat_ids  bigint[],
-    p_docs      bytea[]
+    p_docs      bytea[],
+    p_sha256s   bytea[]
 )
 returns integer[]
 language plpgsql
@@ -1540,12 +1627,12 @@ declare
     v_left  integer[];
 begin
     with document as materialized (
-        select u.ordinal, u.path, u.chat_id, u.bytes, d.content,
+        select u.ordinal, u.path, u.chat_id, u.bytes, d.content, d.strings,
                nextval('json_import.file_file_id_seq') as file_id,
                nextval('core.girls_profiles_profile_id_seq') as profile_id
         from unnest(p_paths, p_chat_ids, p_docs)
             with ordinality as u (path, chat_id, bytes, ordinal)
-        cross join lateral (select json_import.parse(u.bytes) offset 0) as d (content)
+        cross join lateral json_import.read_document(u.bytes) as d
         where not exists (
             select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
           and not exists (
@@ -1556,8 +1643,7 @@ begin
         from document as d
         cross join lateral json_import.profiles_of(d.content, 'profile', d.chat_id) as r
         where json_import.is_plain_profile(d.content, d.chat_id)
-          and json_import.string_count(json_import.decode(d.bytes))
-              = json_import.string_count(d.content::text)
+          and d.strings = json_import.string_count(d.content::text)
     ), stored_profile as (
         insert into core.girls_profiles as g (
             bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count, summary,
@@ -1572,7 +1658,7 @@ begin
             file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
             warnings, run_id)
         overriding system value
-        select file_id, p_bot_id, path, 'profile', chat_id, 'loaded', sha256(bytes),
+        select file_id, p_bot_id, path, 'profile', chat_id, 'loaded', p_sha256s[ordinal],
                octet_length(bytes), 1, 1,
                json_import.bom_warning(bytes)
                || json_import.count_warning('no_zone', has_no_zone::integer)
@@ -1593,7 +1679,8 @@ begin
 end
 $func$;
 
-comment on function json_import.load_profiles(bigint, bigint, text[], bigint[], bytea[]) is
+comment on function json_import.load_profiles(
+    bigint, bigint, text[], bigint[], bytea[], bytea[]) is
     'The same for profiles of new contacts, one to a file.';
 
 -- Loading: one file, looked at closely -------------------------------------------
@@ -2234,7 +2321,8 @@ create function json_import.load(
     p_docs      bytea[],
     p_strict    boolean  default false,
     p_is_rest   boolean  default false,
-    p_patience  interval default null
+    p_patience  interval default null,
+    p_sha256s   bytea[]  default null
 )
 returns table (loaded integer, quarantined integer, rest integer[])
 language plpgsql
@@ -2246,6 +2334,7 @@ set jit = off
 as $func$
 declare
     v_until    timestamptz := clock_timestamp() + p_patience;
+    v_sha256s  bytea[] := coalesce(p_sha256s, array(select sha256(d) from unnest(p_docs) as d));
     v_left     integer[] := array(select generate_subscripts(p_paths, 1));
     v_rest     integer[] := array[]::integer[];
     v_ordinal  integer;
@@ -2254,9 +2343,10 @@ begin
     begin
         if p_kind = 'conversation' and not p_is_rest then
             v_left := json_import.load_conversations(
-                p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
+                p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs, v_sha256s);
         elsif p_kind = 'profile' and not p_is_rest and not p_strict then
-            v_left := json_import.load_profiles(p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs);
+            v_left := json_import.load_profiles(
+                p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs, v_sha256s);
         end if;
     exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
         null;  -- nothing of the batch is in: each file is looked at by itself
@@ -2294,10 +2384,11 @@ end
 $func$;
 
 comment on function json_import.load(
-    bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval) is
+    bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval, bytea[]) is
     'Loads a batch of files of one kind and one bot, in the caller''s transaction: how many were
 loaded, how many put into quarantine, and (ordinals, from 1) the rest, for which the patience did
-not last: bots wait for the rows that a transaction holds. To be called for the rest again.';
+not last: bots wait for the rows that a transaction holds. To be called for the rest again.
+p_sha256s spares the server hashing what the caller has hashed already, to ask wanted().';
 
 -- Runs ------------------------------------------------------------------------
 
@@ -3005,7 +3096,7 @@ grant execute on function
     json_import.ensure_bot(text, boolean),
     json_import.wanted(bigint, bigint, text[], bytea[]),
     json_import.load(
-        bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval),
+        bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval, bytea[]),
     json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text),
     json_import.list_changes(bigint),
     json_import.retry(bigint, bigint, text, text),
@@ -3037,7 +3128,7 @@ grant usage on schema core, security to app_importer;
 grant select on core.bots, core.bot_names, core.error_code to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
-grant usage on sequence core.girls_profiles_profile_id_seq,
+grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_message_id_seq,
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
@@ -3056,7 +3147,8 @@ begin
     end if;
     if has_parameter_privilege(current_user, 'session_replication_role', 'set')
        and has_parameter_privilege('app_importer', 'session_replication_role', 'set') then
-        alter function json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[])
+        alter function json_import.load_conversations(
+            bigint, bigint, text[], bigint[], bytea[], bytea[])
             set session_replication_role = 'replica';
     else
         raise notice 'without the right to set session_replication_role an import checks each '
