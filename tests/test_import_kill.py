@@ -154,7 +154,8 @@ def tally(origin: Database) -> Iterator[Tally]:
     yield made
     if TORTURE:
         git = partial(subprocess.check_output, cwd=PROJECT, text=True)
-        changed = git(["git", "status", "--porcelain", "--", ".", f":!{RESULT}"])
+        changed = git(["git", "status", "--porcelain", "--", ".",
+                       f":(exclude){RESULT.relative_to(PROJECT)}"])
         commit = git(["git", "rev-parse", "--short", "HEAD"]).strip()
         RESULT.write_text(made.text(version, bool(changed), commit), "utf-8")
 
