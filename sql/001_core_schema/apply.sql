@@ -78,12 +78,14 @@ insert into core.error_code (code, name, meaning, remedy) values
 
 create function core.current_bot_id()
 returns bigint
-language sql
+language plpgsql  -- an SQL function is planned anew by every insert that takes the default (15)
 stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select substring(current_user::text from '^bot_([1-9][0-9]{0,17})$')::bigint
+begin
+    return substring(current_user::text from '^bot_([1-9][0-9]{0,17})$')::bigint;
+end
 $func$;
 
 comment on function core.current_bot_id() is
