@@ -109,9 +109,9 @@ begin
     end loop;
 end
 $open$"""
-# Left to itself the server may plan a prepared statement anew at every call. Where it does, planning
-# is most of the cost and all contenders look alike, or the one does and the other does not: so each
-# has generic plans, and the two that matter are there with default settings besides.
+# Left to itself the server plans some prepared statements anew at every call (whenever there is a
+# range, and whenever bot_id is a parameter of partitioned tables); planning is then most of the
+# cost. So each contender has generic plans, and the two that matter have default settings besides.
 _GENERIC = "set plan_cache_mode = force_generic_plan;"
 OURS, BASE = "our policy", "where bot_id ="
 CONTENDERS = (
