@@ -86,6 +86,25 @@ def login(database: Database, name: str, attributes: str = "") -> Iterator[Datab
             conn.execute(sql.SQL("drop owned by {}; drop role {}").format(role, role))
 
 
+@pytest.fixture
+def owned(cluster: Database) -> Iterator[Database]:
+    """A new database, connected to as its owner."""
+    name = f"fleet_owner_{secrets.token_hex(6)}"
+    with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
+        database = sql.Identifier(name)
+        conn.execute(sql.SQL("create database {} owner {} template template0").format(
+            database, database))
+        # roles of an earlier database: who made them must allow their use (16 and newer)
+        for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
+                                    ).fetchall():
+            conn.execute(sql.SQL("grant {} to {} with admin option").format(
+                sql.Identifier(role), database))
+        try:
+            yield Database(owner.parts | {"dbname": name})
+        finally:
+            conn.execute(sql.SQL("drop database {} with (force)").format(database))
+
+
 def make_bot(database: Database, name: str | None = None) -> tuple[int, Database]:
     """A new bot with its login: bot_id, and `database` as seen by it. It goes with the clone."""
     password = secrets.token_hex(16)

@@ -130,7 +130,8 @@ with result (place, check_name, offenders) as (
           -- the provisioner hands the levels and the bots' logins out
           and not (m.member::regrole::text = 'app_provisioner'
                    and (m.roleid::regrole::text in ('app_bot', 'app_admin', 'app_super_admin')
-                        or shobj_description(m.roleid, 'pg_authid') ~ ' of database '))
+                        or coalesce(shobj_description(m.roleid, 'pg_authid'), '')
+                           ~ ' of database '))
           and m.member in (select role from security.roles()))
     union all
     select 8, 'a new leaf is closed', (
