@@ -414,6 +414,24 @@ comment on function security.mark(text) is
     'The comment on a login that was made for this database: bot 7, an admin, a worker. A role
 without it, or with another one, is none of ours, whatever its name.';
 
+create function security.made()
+returns table (role oid, kind text)
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select d.objoid, k.kind
+from pg_shdescription as d
+cross join lateral (
+    select substring(d.description from '^(bot [1-9][0-9]*|admin|worker) of database ')
+) as k (kind)
+where d.classoid = 'pg_authid'::regclass and d.description = k.kind || security.mark('')
+$func$;
+
+comment on function security.made() is
+    'The logins that were made for this database: (role, kind: bot 7, admin or worker).';
+
 create function security.kind(p_role oid)
 returns text
 language sql
@@ -421,11 +439,7 @@ stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select m.kind
-from (select shobj_description(p_role, 'pg_authid')) as d (mark)
-cross join lateral (
-    select substring(d.mark from '^(bot [1-9][0-9]*|admin|worker) of database ')) as m (kind)
-where d.mark = security.mark(m.kind)
+select kind from security.made() where role = p_role
 $func$;
 
 comment on function security.kind(oid) is
@@ -838,7 +852,10 @@ set row_security = on
 as $func$
 declare
     v_logins  name[] := array(
-        select rolname from pg_roles where security.kind(oid) is not null order by rolname);
+        select r.rolname
+        from security.made() as m
+        join pg_roles as r on r.oid = m.role
+        order by r.rolname);
 begin
     perform security.drop_role(l) from unnest(v_logins) as l;
     return cardinality(v_logins);
@@ -1000,9 +1017,10 @@ declare
 begin
     for v_login in
         select r.rolname
-        from pg_roles as r
+        from security.made() as m
+        join pg_roles as r on r.oid = m.role
         left join core.bots as b on r.rolname = 'bot_' || b.bot_id
-        where security.kind(r.oid) in ('admin', 'worker', 'bot ' || b.bot_id)
+        where m.kind in ('admin', 'worker', 'bot ' || b.bot_id)
         order by r.rolname
     loop
         execute format('grant connect on database %I to %I', current_database(), v_login);
@@ -1158,10 +1176,11 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with role as (
-    select r.*, r.oid = d.datdba as is_owner, security.kind(r.oid) as made_as,
+    select r.*, r.oid = d.datdba as is_owner, m.kind as made_as,
            has_database_privilege(r.oid, d.oid, 'connect') as may_connect
     from pg_roles as r
     join pg_database as d on d.datname = current_database()
+    left join security.made() as m on m.role = r.oid
 )
 select 'no role but a superuser bypasses row level security', count(*) = 0, 'critical',
        string_agg(rolname, ', ')
@@ -1198,8 +1217,10 @@ select 'no level and no login made here may set what is a superuser''s to set', 
        'critical', string_agg(format('%s: %s', p.parname, a.grantee::regrole), ', ')
 from pg_parameter_acl as p
 cross join lateral aclexplode(p.paracl) as a
-where a.grantee = 0 or security.kind(a.grantee) is not null
-   or a.grantee in (select o.role from security.roles() as o where o.kind <> 'owner')
+where a.grantee = 0 or a.grantee in (
+    select role from security.made()
+    union all
+    select role from security.roles() where kind <> 'owner')
 $func$;
 
 comment on function security.check_roles() is 'The part of security.check() about roles.';
@@ -1211,9 +1232,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with made as (
-    select oid, rolname, rolinherit, security.kind(oid) as kind
-    from pg_roles
-    where security.kind(oid) is not null
+    select r.oid, r.rolname, r.rolinherit, m.kind
+    from security.made() as m
+    join pg_roles as r on r.oid = m.role
 ), member as (
     select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,
            coalesce(a.kind, '') as kind, o.kind as own_kind,
@@ -1273,8 +1294,8 @@ with stranger as (
     from pg_auth_members as m
     join pg_roles as r on r.oid = m.member
     join security.roles() as o on o.role = m.roleid
-    where r.oid not in (select role from security.roles()) and not r.rolsuper
-      and security.kind(r.oid) is null
+    where not r.rolsuper and r.oid not in (
+        select role from security.roles() union all select role from security.made())
       and r.oid <> (select datdba from pg_database where datname = current_database())
       and has_database_privilege(r.oid, current_database(), 'connect')
 )
@@ -1313,10 +1334,11 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with login as (
     select r.rolname, r.oid, shobj_description(r.oid, 'pg_authid') as mark,
-           security.kind(r.oid) as kind, 'bot_' || b.bot_id as expected,
-           coalesce(security.kind(r.oid) = 'bot ' || b.bot_id, false) as is_marked
+           m.kind, 'bot_' || b.bot_id as expected,
+           coalesce(m.kind = 'bot ' || b.bot_id, false) as is_marked
     from pg_roles as r
     full join core.bots as b on r.rolname = 'bot_' || b.bot_id
+    left join security.made() as m on m.role = r.oid
 ), granted as (
     select a.grantee, a.privilege_type, a.is_grantable, a.grantee = r.oid as to_provisioner,
            coalesce(g.rolcanlogin, false) as is_login
@@ -1687,24 +1709,23 @@ where a.grantee <> n.nspowner
 union all
 select 'no level and no login made here has a right on what the server keeps to itself',
        count(*) = 0, 'critical',
-       string_agg(format('%s on %s to %s', a.privilege_type, u.object, a.grantee::regrole), ', ')
+       string_agg(format('%s on %s to %s', a.privilege_type,
+                         pg_describe_object(u.class, u.object, u.part), a.grantee::regrole), ', ')
 from (
-    select oid::regclass::text, relacl
+    select 'pg_class'::regclass, oid, 0, relacl
     from pg_class where relnamespace = 'pg_catalog'::regnamespace
     union all
-    select attrelid::regclass::text, attacl
+    select 'pg_class'::regclass, attrelid, attnum, attacl
     from pg_attribute
     where attacl is not null and attrelid in (
         select oid from pg_class where relnamespace = 'pg_catalog'::regnamespace)
     union all
-    select oid::regprocedure::text, proacl
+    select 'pg_proc'::regclass, oid, 0, proacl
     from pg_proc where pronamespace = 'pg_catalog'::regnamespace
-) as u (object, acl)
+) as u (class, object, part, acl)
 cross join lateral aclexplode(u.acl) as a
 where a.grantee in (
-    select role from security.roles()
-    union all
-    select oid from pg_roles where security.kind(oid) is not null)
+    select role from security.roles() union all select role from security.made())
 $func$;
 
 comment on function security.check_entries() is

@@ -10,9 +10,9 @@ do $guard$
 declare
     v_logins  text;
 begin
-    select string_agg(rolname, ', ' order by rolname) into v_logins
-    from pg_roles
-    where security.kind(oid) is not null;
+    select string_agg(r.rolname, ', ' order by r.rolname) into v_logins
+    from security.made() as m
+    join pg_roles as r on r.oid = m.role;
     if v_logins is not null
        and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
         raise exception using
@@ -120,6 +120,7 @@ drop function security.set_password(text, text);
 drop function security.equip_login(text, text, text);
 drop function security.require_verifier(text);
 drop function security.kind(oid);
+drop function security.made();
 drop function security.mark(text);
 drop table security.bot_token;
 
