@@ -54,7 +54,7 @@ with result (place, check_name, offenders) as (
         select string_agg(format('%s for %s', p.oid::regprocedure, e.level), ', ')
         from pg_proc as p
         cross join (values ('app_base', ''), ('app_bot', ''), ('app_backup', ''),
-                           ('app_admin', 'list_rejects find_bot')) as e (level, functions)
+                           ('app_admin', 'list_rejects')) as e (level, functions)
         where p.pronamespace = 'json_import'::regnamespace
           and has_function_privilege(e.level, p.oid, 'execute')
               <> (p.proname = any (string_to_array(e.functions, ' '))))
