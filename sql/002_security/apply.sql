@@ -80,7 +80,8 @@ begin
     if not exists (
         select
         from pg_auth_members
-        where roleid = to_regrole(p_role) and member = to_regrole(p_member)) then
+        where roleid = to_regrole(p_role) and member = to_regrole(p_member)
+          and (admin_option or not p_may_grant)) then
         execute format('grant %I to %I', p_role, p_member)
                 || case when p_may_grant then ' with admin option' else '' end;
     end if;
