@@ -689,7 +689,8 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     perform security.require_verifier(p_verifier);
-    if p_name is null or p_name !~ '^[a-z_][a-z0-9_]{0,62}$' or p_name ~ '^(app|bot|pg)_' then
+    if p_name is null or p_name !~ '^[a-z_][a-z0-9_]{0,62}$' or p_name ~ '^(app|bot|pg)_'
+       or p_name in ('public', 'none') then  -- the server keeps these for itself
         raise exception using
             errcode = 'MB104',
             message = format('no login can be named %s', quote_nullable(p_name)),
