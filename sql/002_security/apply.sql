@@ -13,8 +13,8 @@ comment on schema security is
     'Who may do what: roles, logins, row level security, the bots'' tokens, and a check of it all.';
 
 insert into core.error_code (code, name, meaning, remedy) values
-    ('MB101', 'role_not_usable',  'A role of ours is there already and can''t be used.',
-        'Have its attributes corrected, or its membership granted, as the message says.'),
+    ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
+        'Have it corrected by who may, as the message says.'),
     ('MB102', 'no_verifier',      'A password was given where a SCRAM verifier belongs.',
         'Take runner.py bot add or rotate, or psql''s \password, which make one.'),
     ('MB103', 'login_exists',     'A role of this name is there already; it is never taken over.',
@@ -817,15 +817,28 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+declare
+    v_login  text := security.require_bot(p_bot_id);
 begin
     perform security.require_login(p_name);
-    execute format('revoke %I from %I', security.require_bot(p_bot_id), p_name);
+    execute format('revoke %I from %I', v_login, p_name);
+    -- what another one granted (16 and newer) a revoke leaves, with a warning
+    if exists (
+        select
+        from pg_auth_members
+        where roleid = v_login::regrole and member = p_name::regrole) then
+        raise exception using
+            errcode = 'MB101',
+            message = format('%s stays a member of %s, by another''s grant', p_name, v_login),
+            hint    = format('As a superuser: revoke %I from %I granted by <who \drg names>.',
+                             v_login, p_name);
+    end if;
 end
 $func$;
 
 comment on function security.revoke_bot_from_admin(bigint, text) is
     'Takes a bot from an admin or a worker; a session that has become the bot keeps it until RESET
-ROLE. MB003, MB105.';
+ROLE. MB003, MB105; MB101: another one granted it.';
 
 create function security.drop_login(p_name text)
 returns void
