@@ -467,6 +467,22 @@ $func$;
 comment on function security.require_verifier(text) is
     'MB102, without the value, unless the text is a SCRAM-SHA-256 verifier, or null.';
 
+create function security.await_turn()
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    -- not an advisory lock, which any login could hold
+    lock table security.public_right in exclusive mode;
+end
+$func$;
+
+comment on function security.await_turn() is
+    'Waits until nobody else changes who may connect: the server does not queue two such changes,
+the second one fails (tuple concurrently updated).';
+
 create function security.equip_login(p_login text, p_what text, p_verifier text)
 returns void
 language plpgsql
@@ -475,6 +491,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     execute format('comment on role %I is %L', p_login, security.mark(p_what));
+    perform security.await_turn();
     execute format('grant connect on database %I to %I', current_database(), p_login);
     if p_verifier is not null then
         perform security.set_password(p_login, p_verifier);
@@ -622,6 +639,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     perform security.end_connections(p_login);
+    perform security.await_turn();
     execute format('revoke connect on database %I from %I', current_database(), p_login);
     execute format('drop role %I', p_login);
 end
@@ -1030,6 +1048,7 @@ declare
     v_login  name;
     v_count  integer := 0;
 begin
+    perform security.await_turn();
     for v_login in
         select r.rolname
         from security.made() as m
@@ -1055,6 +1074,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
+    perform security.await_turn();
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to app_provisioner with grant option',
                    current_database());

@@ -118,6 +118,7 @@ drop function security.require_bot(bigint);
 drop function security.create_bot(text, text);
 drop function security.set_password(text, text);
 drop function security.equip_login(text, text, text);
+drop function security.await_turn();
 drop function security.require_verifier(text);
 drop function security.kind(oid);
 drop function security.made();
