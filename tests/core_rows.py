@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PROJECT, Database, clone
+from conftest import PROJECT, Database, clone, drop_logins
 from psycopg import sql
 
 from fleet import migrations, server
@@ -103,6 +103,7 @@ def owned(cluster: Database) -> Iterator[Database]:
             yield Database(owner.parts | {"dbname": name})
         finally:
             conn.execute(sql.SQL("drop database {} with (force)").format(database))
+            drop_logins(conn, name)
 
 
 def make_bot(database: Database, name: str | None = None) -> tuple[int, Database]:

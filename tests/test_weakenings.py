@@ -265,7 +265,8 @@ GRANTS = [
           ("select", "app_super_admin"), ("select (token)", "app_admin"), ("select", "{bot}"),
           ("update", "app_backup"), ("select (bot_id)", "app_owner"))),
     ("grant select on pg_authid to app_admin", CATALOGS, "SELECT on table pg_authid to app_admin"),
-    ("grant select (rolpassword) on pg_authid to {ann}", CATALOGS, "column rolpassword of table pg_authid"),
+    ("grant select (rolpassword) on pg_authid to {ann}", CATALOGS,
+     "column rolpassword of table pg_authid"),
     ("grant select on pg_statistic to app_bot", CATALOGS, "table pg_statistic to app_bot"),
     ("grant execute on function pg_read_file(text) to app_super_admin", CATALOGS, "pg_read_file"),
     *((f"grant select on json_import.{table} to {role}", IMPORT_TABLES, f"{table} to {role}")
