@@ -13,8 +13,8 @@ comment on schema security is
     'Who may do what: roles, logins, row level security, the bots'' tokens, and a check of it all.';
 
 insert into core.error_code (code, name, meaning, remedy) values
-    ('MB101', 'role_not_usable',  'A role of ours is there already and can''t be used.',
-        'Have its attributes corrected, or its membership granted, as the message says.'),
+    ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
+        'Have it corrected by who may, as the message says.'),
     ('MB102', 'no_verifier',      'A password was given where a SCRAM verifier belongs.',
         'Take runner.py bot add or rotate, or psql''s \password, which make one.'),
     ('MB103', 'login_exists',     'A role of this name is there already; it is never taken over.',
@@ -80,7 +80,8 @@ begin
     if not exists (
         select
         from pg_auth_members
-        where roleid = to_regrole(p_role) and member = to_regrole(p_member)) then
+        where roleid = to_regrole(p_role) and member = to_regrole(p_member)
+          and (admin_option or not p_may_grant)) then
         execute format('grant %I to %I', p_role, p_member)
                 || case when p_may_grant then ' with admin option' else '' end;
     end if;
@@ -414,6 +415,37 @@ comment on function security.mark(text) is
     'The comment on a login that was made for this database: bot 7, an admin, a worker. A role
 without it, or with another one, is none of ours, whatever its name.';
 
+create function security.made()
+returns table (role oid, kind text)
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select d.objoid, k.kind
+from pg_shdescription as d
+cross join lateral (
+    select substring(d.description from '^(bot [1-9][0-9]*|admin|worker) of database ')
+) as k (kind)
+where d.classoid = 'pg_authid'::regclass and d.description = k.kind || security.mark('')
+$func$;
+
+comment on function security.made() is
+    'The logins that were made for this database: (role, kind: bot 7, admin or worker).';
+
+create function security.kind(p_role oid)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select kind from security.made() where role = p_role
+$func$;
+
+comment on function security.kind(oid) is
+    'What a login was made as for this database: bot 7, admin or worker; null if it was not.';
+
 create function security.require_verifier(p_verifier text)
 returns void
 language plpgsql
@@ -435,6 +467,22 @@ $func$;
 comment on function security.require_verifier(text) is
     'MB102, without the value, unless the text is a SCRAM-SHA-256 verifier, or null.';
 
+create function security.await_turn()
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    -- not an advisory lock, which any login could hold
+    lock table security.public_right in exclusive mode;
+end
+$func$;
+
+comment on function security.await_turn() is
+    'Waits until nobody else changes who may connect: the server does not queue two such changes,
+the second one fails (tuple concurrently updated).';
+
 create function security.equip_login(p_login text, p_what text, p_verifier text)
 returns void
 language plpgsql
@@ -443,6 +491,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     execute format('comment on role %I is %L', p_login, security.mark(p_what));
+    perform security.await_turn();
     execute format('grant connect on database %I to %I', current_database(), p_login);
     if p_verifier is not null then
         perform security.set_password(p_login, p_verifier);
@@ -531,8 +580,7 @@ begin
             message = format('there is no bot %s', quote_nullable(p_bot_id)),
             hint    = 'select * from security.list_bots() lists them.';
     end if;
-    if shobj_description(to_regrole(v_login), 'pg_authid')
-       is distinct from security.mark('bot ' || p_bot_id) then
+    if security.kind(to_regrole(v_login)) is distinct from 'bot ' || p_bot_id then
         raise exception using
             errcode = 'MB105',
             message = format('bot %s has no login of this database', p_bot_id),
@@ -591,6 +639,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     perform security.end_connections(p_login);
+    perform security.await_turn();
     execute format('revoke connect on database %I from %I', current_database(), p_login);
     execute format('drop role %I', p_login);
 end
@@ -658,7 +707,8 @@ set search_path = pg_catalog, pg_temp
 as $func$
 begin
     perform security.require_verifier(p_verifier);
-    if p_name is null or p_name !~ '^[a-z_][a-z0-9_]{0,62}$' or p_name ~ '^(app|bot|pg)_' then
+    if p_name is null or p_name !~ '^[a-z_][a-z0-9_]{0,62}$' or p_name ~ '^(app|bot|pg)_'
+       or p_name in ('public', 'none') then  -- the server keeps these for itself
         raise exception using
             errcode = 'MB104',
             message = format('no login can be named %s', quote_nullable(p_name)),
@@ -731,8 +781,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    if shobj_description(to_regrole(quote_ident(p_name)), 'pg_authid')
-       in (security.mark('admin'), security.mark('worker')) then
+    if security.kind(to_regrole(quote_ident(p_name))) in ('admin', 'worker') then
         return;
     end if;
     raise exception using
@@ -786,15 +835,28 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+declare
+    v_login  text := security.require_bot(p_bot_id);
 begin
     perform security.require_login(p_name);
-    execute format('revoke %I from %I', security.require_bot(p_bot_id), p_name);
+    execute format('revoke %I from %I', v_login, p_name);
+    -- what another one granted (16 and newer) a revoke leaves, with a warning
+    if exists (
+        select
+        from pg_auth_members
+        where roleid = v_login::regrole and member = p_name::regrole) then
+        raise exception using
+            errcode = 'MB101',
+            message = format('%s stays a member of %s, by another''s grant', p_name, v_login),
+            hint    = format('As a superuser: revoke %I from %I granted by <who \drg names>.',
+                             v_login, p_name);
+    end if;
 end
 $func$;
 
 comment on function security.revoke_bot_from_admin(bigint, text) is
     'Takes a bot from an admin or a worker; a session that has become the bot keeps it until RESET
-ROLE. MB003, MB105.';
+ROLE. MB003, MB105; MB101: another one granted it.';
 
 create function security.drop_login(p_name text)
 returns void
@@ -823,10 +885,10 @@ set row_security = on
 as $func$
 declare
     v_logins  name[] := array(
-        select rolname
-        from pg_roles
-        where right(shobj_description(oid, 'pg_authid'), length(security.mark('')))
-              = security.mark(''));
+        select r.rolname
+        from security.made() as m
+        join pg_roles as r on r.oid = m.role
+        order by r.rolname);
 begin
     perform security.drop_role(l) from unnest(v_logins) as l;
     return cardinality(v_logins);
@@ -986,12 +1048,13 @@ declare
     v_login  name;
     v_count  integer := 0;
 begin
+    perform security.await_turn();
     for v_login in
         select r.rolname
-        from pg_roles as r
+        from security.made() as m
+        join pg_roles as r on r.oid = m.role
         left join core.bots as b on r.rolname = 'bot_' || b.bot_id
-        where shobj_description(r.oid, 'pg_authid') in (
-            security.mark('admin'), security.mark('worker'), security.mark('bot ' || b.bot_id))
+        where m.kind in ('admin', 'worker', 'bot ' || b.bot_id)
         order by r.rolname
     loop
         execute format('grant connect on database %I to %I', current_database(), v_login);
@@ -1011,6 +1074,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
+    perform security.await_turn();
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to app_provisioner with grant option',
                    current_database());
@@ -1103,6 +1167,27 @@ grant usage on sequence core.bots_bot_id_seq to app_provisioner;
 
 -- The check -------------------------------------------------------------------
 
+create function security.roles()
+returns table (role oid, rolname name, kind text)
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select r.oid, r.rolname, k.kind
+from (values
+    ('app_base', 'level'), ('app_bot', 'level'), ('app_admin', 'level'),
+    ('app_super_admin', 'level'), ('app_backup', 'reader'),
+    ('app_owner', 'owner'), ('app_upkeep', 'owner'), ('app_provisioner', 'owner'),
+    ('app_importer', 'owner'), ('app_auditor', 'owner')
+) as k (rolname, kind)
+join pg_roles as r on r.rolname = k.rolname
+$func$;
+
+comment on function security.roles() is
+    'The roles that are ours: (role, rolname, kind: level, reader or owner). Nobody logs in as
+one.';
+
 create function security.rooms()
 returns table (room name, owner name)
 language sql
@@ -1113,7 +1198,7 @@ as $func$
 select n.nspname, r.rolname
 from pg_namespace as n
 join pg_roles as r on r.oid = n.nspowner
-where r.rolname in ('app_owner', 'app_upkeep', 'app_provisioner', 'app_importer', 'app_auditor')
+where r.oid in (select role from security.roles() where kind = 'owner')
    or n.nspname in ('core', 'core_partitions', 'core_upkeep', 'security')
 $func$;
 
@@ -1126,23 +1211,21 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with role as (
-    select r.*, r.oid = d.datdba as is_owner,
-           has_database_privilege(r.oid, d.oid, 'connect') as may_connect,
-           shobj_description(r.oid, 'pg_authid') as mark
+    select r.*, r.oid = d.datdba as is_owner, m.kind as made_as,
+           has_database_privilege(r.oid, d.oid, 'connect') as may_connect
     from pg_roles as r
     join pg_database as d on d.datname = current_database()
-    where not r.rolsuper
-), made as (
-    select r.* from role as r where right(r.mark, length(security.mark(''))) = security.mark('')
+    left join security.made() as m on m.role = r.oid
 )
 select 'no role but a superuser bypasses row level security', count(*) = 0, 'critical',
        string_agg(rolname, ', ')
-from role where rolbypassrls
+from role where rolbypassrls and not rolsuper
 union all
 select 'nobody who can connect makes roles, but the provisioner and the database''s owner',
        count(*) = 0, 'critical', string_agg(rolname, ', ')
 from role
-where rolcreaterole and may_connect and not is_owner and rolname <> 'app_provisioner'
+where rolcreaterole and may_connect and not is_owner and not rolsuper
+  and rolname <> 'app_provisioner'
 union all
 select 'nobody else in the cluster makes roles', count(*) = 0, 'notice',
        string_agg(rolname, ', ')
@@ -1150,39 +1233,133 @@ select 'nobody else in the cluster makes roles', count(*) = 0, 'notice',
                then ': before 16, CREATEROLE may grant itself any role but a superuser''s'
                else ': roles that they made, and no others' end
 from role
-where rolcreaterole and (is_owner or not may_connect) and rolname <> 'app_provisioner'
+where rolcreaterole and (is_owner or not may_connect) and not rolsuper
+  and rolname <> 'app_provisioner'
 union all
 select 'the roles of ours can''t log in and have no power beyond their grants', count(*) = 0,
-       'critical', string_agg(rolname, ', ')
-from pg_roles
-where rolname ~ ('^app_(base|bot|admin|super_admin|owner|upkeep|backup|provisioner|importer'
-                 '|auditor)$')
-  and (rolcanlogin or rolsuper or rolbypassrls or rolreplication or rolcreatedb
-       or rolcreaterole <> (rolname = 'app_provisioner'))
+       'critical', string_agg(r.rolname, ', ')
+from role as r
+join security.roles() as o on o.role = r.oid
+where rolcanlogin or rolsuper or rolbypassrls or rolreplication or rolcreatedb
+   or rolcreaterole <> (r.rolname = 'app_provisioner')
 union all
 select 'every login made here is plain', count(*) = 0, 'critical', string_agg(rolname, ', ')
-from made where rolcreaterole or rolcreatedb or rolreplication or rolbypassrls
+from role
+where made_as is not null and (
+    rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls or is_owner)
 union all
-select 'a bot is a member of app_bot and of nothing else', count(*) = 0, 'critical',
-       string_agg(format('%s of %s', m.member::regrole, m.roleid::regrole), ', ')
-from pg_auth_members as m
-join made as b on b.oid = m.member
-where b.mark ~ '^bot ' and m.roleid <> 'app_bot'::regrole
-union all
-select 'only admins and workers made here may become a bot', count(*) = 0, 'critical',
-       string_agg(format('%s as %s', m.member::regrole, m.roleid::regrole), ', ')
-from pg_auth_members as m
-join made as b on b.oid = m.roleid
-where m.member <> 'app_provisioner'::regrole
-  and m.member not in (
-      select oid from made where mark in (security.mark('admin'), security.mark('worker')))
-union all
-select 'a worker may do nothing before SET ROLE', count(*) = 0, 'critical',
-       string_agg(rolname, ', ')
-from made where mark = security.mark('worker') and rolinherit
+select 'no level and no login made here may set what is a superuser''s to set', count(*) = 0,
+       'critical', string_agg(format('%s: %s', p.parname, a.grantee::regrole), ', ')
+from pg_parameter_acl as p
+cross join lateral aclexplode(p.paracl) as a
+where a.grantee = 0 or a.grantee in (
+    select role from security.made()
+    union all
+    select role from security.roles() where kind <> 'owner')
 $func$;
 
 comment on function security.check_roles() is 'The part of security.check() about roles.';
+
+create function security.check_members()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with made as (
+    select r.oid, r.rolname, r.rolinherit, m.kind
+    from security.made() as m
+    join pg_roles as r on r.oid = m.role
+), member as (
+    select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,
+           coalesce(a.kind, '') as kind, o.kind as own_kind,
+           format('%s of %s', m.member::regrole, m.roleid::regrole) as shown
+    from pg_auth_members as m
+    join pg_roles as p on p.oid = m.roleid
+    left join made as b on b.oid = m.roleid
+    left join made as a on a.oid = m.member
+    left join security.roles() as o on o.role = m.member
+)
+select 'a bot is a member of app_bot and of nothing else', count(*) = 0, 'critical',
+       string_agg(u.shown, ', ')
+from (
+    select shown from member where kind ~ '^bot ' and role <> 'app_bot'
+    union all
+    select rolname || ' of nothing'
+    from made where kind ~ '^bot ' and oid not in (select member from member where role = 'app_bot')
+) as u (shown)
+union all
+select 'an admin is a member of a level and of bots made here, a worker of bots', count(*) = 0,
+       'critical', string_agg(shown, ', ')
+from member
+where kind in ('admin', 'worker') and coalesce(role_kind !~ '^bot ', true)
+  and not (kind = 'admin' and role in ('app_admin', 'app_super_admin'))
+union all
+select 'only admins and workers made here may become a bot', count(*) = 0, 'critical',
+       string_agg(shown, ', ')
+from member
+where role_kind ~ '^bot ' and kind not in ('admin', 'worker')
+  and member <> 'app_provisioner'::regrole
+union all
+select 'nobody may become an admin or a worker', count(*) = 0, 'critical', string_agg(shown, ', ')
+from member where role_kind in ('admin', 'worker') and member <> 'app_provisioner'::regrole
+union all
+select 'a worker may do nothing before SET ROLE', count(*) = 0, 'critical',
+       string_agg(w.rolname, ', ')
+from made as w
+where w.kind = 'worker' and (w.rolinherit or exists (
+    select from member where member = w.oid and pg_has_role(w.oid, roleid, 'usage')))
+union all
+select 'no level and no login made here hands out a role', count(*) = 0, 'critical',
+       string_agg(shown, ', ')
+from member where admin_option and (kind <> '' or own_kind <> 'owner')
+$func$;
+
+comment on function security.check_members() is
+    'The part of security.check() about who is a member of what.';
+
+create function security.check_strangers()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with stranger as (
+    select format('%s of %s', r.rolname, o.rolname) as shown, o.kind
+    from pg_auth_members as m
+    join pg_roles as r on r.oid = m.member
+    join security.roles() as o on o.role = m.roleid
+    where not r.rolsuper and r.oid not in (
+        select role from security.roles() union all select role from security.made())
+      and r.oid <> (select datdba from pg_database where datname = current_database())
+      and has_database_privilege(r.oid, current_database(), 'connect')
+)
+select 'nobody who can connect acts for an owner of ours, but the database''s owner', count(*) = 0,
+       'critical', string_agg(shown, ', ')
+from stranger where kind = 'owner'
+union all
+select 'every login with a level, or that backs up, was made here', count(*) = 0, 'notice',
+       string_agg(shown, ', ')
+from stranger where kind <> 'owner'
+union all
+select 'no function elsewhere runs as a superuser, or as a role of ours, for a level', count(*) = 0,
+       'notice', string_agg(p.oid::regprocedure::text, ', ')
+from pg_proc as p
+join pg_roles as r on r.oid = p.proowner
+join pg_namespace as n on n.oid = p.pronamespace
+where p.prosecdef and n.nspname not in (
+          select room from security.rooms() union all values ('pg_catalog'), ('information_schema'))
+  and (r.rolsuper or r.rolbypassrls or r.oid in (select role from security.roles()))
+  and has_function_privilege('app_super_admin', p.oid, 'execute')
+union all
+-- it would see rows before the policy hides them
+select 'no function but the server''s is declared leakproof', count(*) = 0, 'notice',
+       string_agg(oid::regprocedure::text, ', ')
+from pg_proc where proleakproof and pronamespace <> 'pg_catalog'::regnamespace
+$func$;
+
+comment on function security.check_strangers() is
+    'The part of security.check() about what others made in the cluster and in this database.';
 
 create function security.check_logins()
 returns table (check_name text, ok boolean, severity text, detail text)
@@ -1192,30 +1369,33 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with login as (
     select r.rolname, r.oid, shobj_description(r.oid, 'pg_authid') as mark,
-           'bot_' || b.bot_id as expected, security.mark('bot ' || b.bot_id) as expected_mark
+           m.kind, 'bot_' || b.bot_id as expected,
+           coalesce(m.kind = 'bot ' || b.bot_id, false) as is_marked
     from pg_roles as r
     full join core.bots as b on r.rolname = 'bot_' || b.bot_id
+    left join security.made() as m on m.role = r.oid
 ), granted as (
-    select a.grantee, a.privilege_type, a.is_grantable
+    select a.grantee, a.privilege_type, a.is_grantable, a.grantee = r.oid as to_provisioner,
+           coalesce(g.rolcanlogin, false) as is_login
     from pg_database as d
     cross join lateral aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) as a
+    join pg_roles as r on r.rolname = 'app_provisioner'
+    left join pg_roles as g on g.oid = a.grantee
     where d.datname = current_database() and a.grantee <> d.datdba
 )
+-- one that can't connect is another database's affair
 select 'every bot''s login bears the mark of this database and this bot', count(*) = 0, 'critical',
        string_agg(format('%s: %s', rolname, coalesce(mark, 'no mark')), ', ')
 from login
-where rolname is not null and expected is not null and mark is distinct from expected_mark
-   or rolname ~ '^bot_[1-9][0-9]*$' and expected is null
-      and has_database_privilege(oid, current_database(), 'connect')
+where rolname ~ '^bot_[1-9][0-9]*$' and not is_marked
+  and has_database_privilege(oid, current_database(), 'connect')
 union all
 select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
        string_agg(format('%s (%s): drop role %1$I', rolname, mark), ', ')
-from login
-where mark ~ '^bot ' and right(mark, length(security.mark(''))) = security.mark('')
-  and expected_mark is distinct from mark
+from login where kind ~ '^bot ' and not is_marked
 union all
 select 'every bot has a login', count(*) = 0, 'notice', string_agg(expected, ', ')
-from login where rolname is null
+from login where expected is not null and not is_marked
 union all
 select 'nobody gets anything on the database by being public', count(*) = 0, 'critical',
        string_agg(privilege_type, ', ')
@@ -1224,17 +1404,17 @@ union all
 select 'CONNECT is each login''s own, and only the provisioner hands it on', count(*) = 0,
        'critical', string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
 from granted
-where grantee <> 0 and grantee <> 'app_provisioner'::regrole
-  and (is_grantable or privilege_type <> 'CONNECT'
-       or not (select rolcanlogin from pg_roles as r where r.oid = grantee))
+where grantee <> 0 and not (
+    privilege_type = 'CONNECT' and (to_provisioner or is_login and not is_grantable))
 union all
-select 'no bot, admin or worker may make temporary tables or schemas', count(*) = 0, 'critical',
-       string_agg(rolname, ', ')
+select 'no bot, admin or worker may make a schema, or anything in one, or a temporary table',
+       count(*) = 0, 'critical', string_agg(rolname, ', ')
 from login
-where right(mark, length(security.mark(''))) = security.mark('')
+where kind is not null
   and (has_database_privilege(oid, current_database(), 'temporary')
        or has_database_privilege(oid, current_database(), 'create')
-       or has_schema_privilege(oid, 'public', 'create'))
+       or exists (
+           select from pg_namespace as n where has_schema_privilege(login.oid, n.oid, 'create')))
 $func$;
 
 comment on function security.check_logins() is
@@ -1247,13 +1427,12 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with kept as (
-    select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
+    select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, b.attnum
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
     join security.rooms() as r on r.room = n.nspname
-    where c.relkind in ('r', 'p') and exists (
-        select from pg_attribute as a
-        where a.attrelid = c.oid and a.attname = 'bot_id' and not a.attisdropped)
+    join pg_attribute as b on b.attrelid = c.oid and b.attname = 'bot_id' and not b.attisdropped
+    where c.relkind in ('r', 'p')
 )
 select 'a table with bot_id has row level security forced on its owner, too', count(*) = 0,
        'critical', string_agg(oid::regclass::text, ', ' order by oid::regclass::text)
@@ -1266,12 +1445,19 @@ union all
 select 'TRUNCATE and a new bot_id are refused, in replica mode too', count(*) = 0, 'critical',
        string_agg(format('%s on %s', e.tgname, k.oid::regclass), ', ')
 from kept as k
-join (values ('refuse_truncate', true), ('refuse_new_bot_id', false)) as e (tgname, on_leaves)
-    on e.on_leaves or not k.relispartition
+-- 34: before truncate, for the statement; 18: before update, for the statement
+join (values ('refuse_truncate', 34, true), ('refuse_new_bot_id', 18, false)
+     ) as e (tgname, tgtype, on_leaves) on e.on_leaves or not k.relispartition
 where not exists (
     select from pg_trigger as t
-    where t.tgrelid = k.oid and t.tgname = e.tgname and t.tgenabled = 'A'
-      and t.tgfoid = 'security.refuse_write()'::regprocedure)
+    where t.tgrelid = k.oid and t.tgname = e.tgname and t.tgtype = e.tgtype and t.tgenabled = 'A'
+      and t.tgfoid = 'security.refuse_write()'::regprocedure and t.tgqual is null
+      and t.tgattr::text = case when e.on_leaves then '' else k.attnum::text end)
+union all
+select 'no rule diverts what is written', count(*) = 0, 'critical',
+       string_agg(format('%s on %s', w.rulename, k.oid::regclass), ', ')
+from kept as k
+join pg_rewrite as w on w.ev_class = k.oid
 union all
 select 'nobody has a right on a leaf, but app_backup to read', count(*) = 0, 'critical',
        string_agg(format('%s on %s to %s', a.privilege_type, k.oid::regclass,
@@ -1285,17 +1471,34 @@ cross join lateral (
     where t.attrelid = k.oid) as a
 where k.relispartition and a.grantee <> c.relowner
   and not (a.grantee = 'app_backup'::regrole and a.privilege_type = 'SELECT')
-union all
-select 'nobody enters core_partitions, but app_backup', count(*) = 0, 'critical',
-       string_agg(format('%s to %s', a.privilege_type, a.grantee), ', ')
-from pg_namespace as n
-cross join lateral aclexplode(n.nspacl) as a
-where n.nspname = 'core_partitions' and a.grantee <> n.nspowner
-  and not (a.grantee = 'app_backup'::regrole and a.privilege_type = 'USAGE')
 $func$;
 
 comment on function security.check_tables() is
     'The part of security.check() about tables, leaves and their guards.';
+
+create function security.check_pair()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'the immutable pair is what it was', count(*) = 0, 'critical', string_agg(e.name, ', ')
+from (values
+    ('security.policy_bot_id()', 'begin return substring(current_user::text from '
+                                 '''^bot_([1-9][0-9]{0,17})$'')::bigint; end'),
+    ('security.policy_user()', 'begin return current_user; end')
+) as e (name, body)
+where not exists (
+    select
+    from pg_proc as p
+    where p.oid = to_regprocedure(e.name)
+      and p.provolatile = 'i' and p.proparallel = 's' and not p.prosecdef and not p.proisstrict
+      and p.proconfig = array['search_path=pg_catalog, pg_temp']
+      and btrim(regexp_replace(p.prosrc, '\s+', ' ', 'g')) = e.body)
+$func$;
+
+comment on function security.check_pair() is
+    'The part of security.check() about the two functions that every policy of a bot calls.';
 
 create function security.check_policies()
 returns table (check_name text, ok boolean, severity text, detail text)
@@ -1305,15 +1508,16 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with policy as (
     select p.polrelid, p.polname, p.polcmd, p.polpermissive, c.relispartition,
-           coalesce(r.rolname, 'public') as role,
+           coalesce(r.rolname, 'public') as role, coalesce(o.kind, '') as kind,
            pg_get_expr(p.polqual, p.polrelid) as qual,
            pg_get_expr(p.polwithcheck, p.polrelid) as with_check
     from pg_policy as p
     join pg_class as c on c.oid = p.polrelid
     join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as o on o.room = n.nspname
+    join security.rooms() as w on w.room = n.nspname
     cross join lateral unnest(p.polroles) as g (grantee)
     left join pg_roles as r on r.oid = g.grantee
+    left join security.roles() as o on o.role = g.grantee
 )
 select 'every policy says what its role may have it say', count(*) = 0, 'critical',
        string_agg(format('%s on %s to %s', polname, polrelid::regclass, role), ', ')
@@ -1327,7 +1531,8 @@ where not polpermissive or not case
         polcmd = 'r' and qual = 'pg_has_role((to_regrole((''bot_''::text || bot_id)))::oid, '
             '''member''::text)'
     when role in ('app_super_admin', 'app_backup') then polcmd = 'r' and qual = 'true'
-    when role in ('app_upkeep', 'app_provisioner', 'app_importer', 'app_auditor') then
+    -- app_owner is let in nowhere: what it runs for others fails closed
+    when kind = 'owner' and role <> 'app_owner' then
         coalesce(qual, 'true') = 'true' and coalesce(with_check, 'true') = 'true'
     else false
 end
@@ -1343,56 +1548,78 @@ from (
     union all
     select p.oid::regprocedure::text
     from pg_proc as p
-    where (p.prosrc ~ 'policy_(bot_id|user)\M' or pg_get_function_arguments(p.oid) ~ 'policy_')
+    where p.prosrc ~ 'policy_(bot_id|user)\M'
       and p.oid not in ('security.admit_bots(regclass)'::regprocedure,
-                        'security.check_policies()'::regprocedure)
+                        'security.check_policies()'::regprocedure,
+                        'security.check_pair()'::regprocedure)
 ) as u (place)
-union all
-select 'the immutable pair is what it was', count(*) = 2, 'critical', null
-from pg_proc
-where oid in ('security.policy_bot_id()'::regprocedure, 'security.policy_user()'::regprocedure)
-  and provolatile = 'i' and proparallel = 's' and not prosecdef
-  and btrim(regexp_replace(prosrc, '\s+', ' ', 'g')) in (
-      'begin return current_user; end',
-      'begin return substring(current_user::text from ''^bot_([1-9][0-9]{0,17})$'')::bigint; end')
 $func$;
 
 comment on function security.check_policies() is 'The part of security.check() about policies.';
 
-create function security.check_code()
+create function security.check_routines()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with routine as (
-    select p.oid, p.proowner, p.proacl, p.prosecdef, p.proconfig, n.nspowner
+    select p.oid, p.oid::regprocedure::text as shown, p.proowner, p.prosecdef, p.proconfig,
+           coalesce(p.proacl, acldefault('f', p.proowner)) as acl
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
     join security.rooms() as r on r.room = n.nspname
 )
 select 'no function of ours can be executed by everybody', count(*) = 0, 'critical',
-       string_agg(r.oid::regprocedure::text, ', ')
+       string_agg(r.shown, ', ')
 from routine as r
-cross join lateral aclexplode(coalesce(r.proacl, acldefault('f', r.proowner))) as a
+cross join lateral aclexplode(r.acl) as a
 where a.grantee = 0
 union all
+select 'rights on functions are those of the roles, and of nobody else', count(*) = 0, 'critical',
+       string_agg(format('%s to %s', r.shown, a.grantee::regrole), ', ')
+from routine as r
+cross join lateral aclexplode(r.acl) as a
+where a.grantee not in (0, r.proowner)
+  and (a.is_grantable or a.grantee not in (select role from security.roles()))
+union all
 select 'every function of ours pins its search path', count(*) = 0, 'critical',
-       string_agg(oid::regprocedure::text, ', ')
+       string_agg(shown, ', ')
 from routine
 where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)
 union all
 select 'every definer runs with row level security on', count(*) = 0, 'critical',
-       string_agg(oid::regprocedure::text, ', ')
+       string_agg(shown, ', ')
 from routine
 where prosecdef and not coalesce('row_security=on' = any (proconfig), false)
 union all
-select 'no definer is a superuser', count(*) = 0, 'critical',
-       string_agg(r.oid::regprocedure::text, ', ')
+select 'no definer is a superuser or a login', count(*) = 0, 'critical', string_agg(r.shown, ', ')
 from routine as r
 join pg_roles as o on o.oid = r.proowner
 where r.prosecdef and (o.rolsuper or o.rolcanlogin)
 union all
+select 'triggers rest for the import only', count(*) = 0, 'critical', string_agg(shown, ', ')
+from routine
+where array_to_string(proconfig, ',') ~* 'session_replication_role'
+  and shown !~ '^json_import\.load_conversations\('
+$func$;
+
+comment on function security.check_routines() is
+    'The part of security.check() about functions.';
+
+create function security.check_owners()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with relation as (
+    select c.oid, c.relkind, c.relowner, c.relacl, c.reloptions, n.nspowner,
+           r.room is not null as is_ours
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    left join security.rooms() as r on r.room = n.nspname
+)
 select 'each schema has its owner', count(*) = 0, 'critical',
        string_agg(format('%s: %s', e.room, coalesce(r.owner, 'nobody')), ', ')
 from (values ('core', 'app_owner'), ('core_partitions', 'app_owner'),
@@ -1403,26 +1630,43 @@ union all
 select 'everything in a schema is its owner''s', count(*) = 0, 'critical',
        string_agg(u.object, ', ')
 from (
-    select c.oid::regclass::text
-    from pg_class as c
-    join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as r on r.room = n.nspname
-    where c.relowner <> n.nspowner
+    select oid::regclass::text from relation where is_ours and relowner <> nspowner
     union all
-    select oid::regprocedure::text from routine where proowner <> nspowner
+    select p.oid::regprocedure::text
+    from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    join security.rooms() as r on r.room = n.nspname
+    where p.proowner <> n.nspowner
 ) as u (object)
 union all
 select 'views see with the eyes of whoever reads them', count(*) = 0, 'critical',
-       string_agg(c.oid::regclass::text, ', ')
-from pg_class as c
-join pg_namespace as n on n.oid = c.relnamespace
-join security.rooms() as r on r.room = n.nspname
-where c.relkind in ('v', 'm')
-  and not coalesce(c.reloptions && array['security_invoker=true', 'security_invoker=on'], false)
+       string_agg(v.oid::regclass::text, ', ')
+from relation as v
+where v.relkind in ('v', 'm')
+  and not coalesce(v.reloptions && array['security_invoker=true', 'security_invoker=on'], false)
+  -- somebody's view of our tables, elsewhere, as soon as others may read it
+  and (v.is_ours or exists (select from aclexplode(v.relacl) where grantee <> v.relowner)
+       and exists (
+           select
+           from pg_rewrite as w
+           join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+           join relation as t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
+           where w.ev_class = v.oid and t.is_ours))
+union all
+select 'what is made later is nobody else''s', count(*) = 0, 'critical',
+       string_agg(o.rolname, ', ')
+from security.roles() as o
+where o.kind = 'owner' and o.rolname in (select owner from security.rooms()) and (
+    not exists (
+        select from pg_default_acl
+        where defaclrole = o.role and defaclnamespace = 0 and defaclobjtype = 'f')
+    or exists (
+        select from pg_default_acl as d cross join lateral aclexplode(d.defaclacl) as a
+        where d.defaclrole = o.role and a.grantee <> o.role))
 $func$;
 
-comment on function security.check_code() is
-    'The part of security.check() about functions, views and owners.';
+comment on function security.check_owners() is
+    'The part of security.check() about owners, and views, which see what their owner sees.';
 
 create function security.check_grants()
 returns table (check_name text, ok boolean, severity text, detail text)
@@ -1430,43 +1674,37 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-with level (role) as (
-    values ('app_base'::regrole), ('app_bot'::regrole), ('app_admin'::regrole),
-           ('app_super_admin'::regrole)
-), granted as (
-    select c.oid::regclass as relation, null::name as column_name, a.privilege_type, a.grantee
+with granted as (
+    select c.oid::regclass as relation, c.relkind = 'S' as is_sequence, t.attname as column_name,
+           a.privilege_type, a.is_grantable, a.grantee, o.rolname, coalesce(o.kind, '') as kind,
+           format('%s on %s to %s', a.privilege_type, c.oid::regclass, a.grantee::regrole) as shown
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
     join security.rooms() as r on r.room = n.nspname
-    cross join lateral aclexplode(c.relacl) as a
-    where a.grantee <> c.relowner
-    union all
-    select c.oid::regclass, t.attname, a.privilege_type, a.grantee
-    from pg_class as c
-    join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as r on r.room = n.nspname
-    join pg_attribute as t on t.attrelid = c.oid
-    cross join lateral aclexplode(t.attacl) as a
+    cross join lateral (
+        select null::name, c.relacl
+        union all
+        select attname, attacl from pg_attribute where attrelid = c.oid) as t (attname, acl)
+    cross join lateral aclexplode(t.acl) as a
+    left join security.roles() as o on o.role = a.grantee
     where a.grantee <> c.relowner
 )
 select 'rights on tables are those of the roles, and of nobody else', count(*) = 0, 'critical',
-       string_agg(format('%s on %s to %s', privilege_type, relation,
-                         coalesce(nullif(grantee, 0)::regrole::text, 'public')), ', ')
-from granted
-where grantee = 0 or grantee not in (select oid from pg_roles where rolname ~ '^app_')
+       string_agg(shown, ', ')
+from granted where kind = '' or is_grantable
 union all
 select 'no level may delete, truncate, refer to or watch a table, or use a sequence', count(*) = 0,
-       'critical', string_agg(format('%s on %s to %s', privilege_type, relation,
-                                     grantee::regrole), ', ')
+       'critical', string_agg(shown, ', ')
 from granted
-where grantee in (select role from level)
-  and (privilege_type not in ('SELECT', 'INSERT', 'UPDATE')
-       or column_name is null and privilege_type <> 'SELECT')
+where kind in ('level', 'reader') and privilege_type <> 'SELECT'
+      and not (rolname = 'app_bot' and privilege_type in ('INSERT', 'UPDATE')
+               and column_name is not null)
+   or kind = 'level' and is_sequence
 union all
 select 'no bot writes an id, a counter, or the bot of a row that is there', count(*) = 0,
        'critical', string_agg(format('%s of %s.%s', privilege_type, relation, column_name), ', ')
 from granted
-where grantee in (select role from level)
+where kind = 'level'
   and (privilege_type = 'UPDATE' and column_name in (
            'bot_id', 'profile_id', 'conversation_id', 'message_id', 'message_count',
            'last_message_at', 'started_at', 'created_at', 'updated_at', 'source_file_id')
@@ -1474,13 +1712,59 @@ where grantee in (select role from level)
            'message_id', 'message_count', 'last_message_at', 'created_at', 'updated_at',
            'source_file_id'))
 union all
-select 'nobody has a right on the tokens', count(*) = 0, 'critical',
-       string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
+select 'nobody has a right on the tokens', count(*) = 0, 'critical', string_agg(shown, ', ')
 from granted where relation = 'security.bot_token'::regclass
+union all
+select 'nobody enters core_partitions, but app_backup', count(*) = 0, 'critical',
+       string_agg(format('%s to %s', a.privilege_type, a.grantee::regrole), ', ')
+from pg_namespace as n
+cross join lateral aclexplode(n.nspacl) as a
+where n.nspname = 'core_partitions' and a.grantee <> n.nspowner
+  and not (a.grantee = 'app_backup'::regrole and a.privilege_type = 'USAGE')
 $func$;
 
 comment on function security.check_grants() is
     'The part of security.check() about rights on tables and columns.';
+
+create function security.check_entries()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'a schema of ours lets roles of ours in, and nobody make things there', count(*) = 0,
+       'critical', string_agg(format('%s on %s to %s', a.privilege_type, n.nspname,
+                                     a.grantee::regrole), ', ')
+from pg_namespace as n
+join security.rooms() as r on r.room = n.nspname
+cross join lateral aclexplode(n.nspacl) as a
+where a.grantee <> n.nspowner
+  and (a.privilege_type <> 'USAGE' or a.is_grantable
+       or a.grantee not in (select role from security.roles()))
+union all
+select 'no level and no login made here has a right on what the server keeps to itself',
+       count(*) = 0, 'critical',
+       string_agg(format('%s on %s to %s', a.privilege_type,
+                         pg_describe_object(u.class, u.object, u.part), a.grantee::regrole), ', ')
+from (
+    select 'pg_class'::regclass, oid, 0, relacl
+    from pg_class where relnamespace = 'pg_catalog'::regnamespace
+    union all
+    select 'pg_class'::regclass, attrelid, attnum, attacl
+    from pg_attribute
+    where attacl is not null and attrelid in (
+        select oid from pg_class where relnamespace = 'pg_catalog'::regnamespace)
+    union all
+    select 'pg_proc'::regclass, oid, 0, proacl
+    from pg_proc where pronamespace = 'pg_catalog'::regnamespace
+) as u (class, object, part, acl)
+cross join lateral aclexplode(u.acl) as a
+where a.grantee in (
+    select role from security.roles() union all select role from security.made())
+$func$;
+
+comment on function security.check_entries() is
+    'The part of security.check() about rights on schemas, and on the server''s own catalogs.';
 
 create function security.check()
 returns table (check_name text, ok boolean, severity text, detail text)
@@ -1493,15 +1777,25 @@ set jit = off
 as $func$
 select * from security.check_roles()
 union all
+select * from security.check_members()
+union all
+select * from security.check_strangers()
+union all
 select * from security.check_logins()
 union all
 select * from security.check_tables()
 union all
 select * from security.check_policies()
 union all
+select * from security.check_pair()
+union all
 select * from security.check_grants()
 union all
-select * from security.check_code()
+select * from security.check_entries()
+union all
+select * from security.check_routines()
+union all
+select * from security.check_owners()
 $func$;
 
 comment on function security.check() is

@@ -10,10 +10,9 @@ do $guard$
 declare
     v_logins  text;
 begin
-    select string_agg(rolname, ', ' order by rolname) into v_logins
-    from pg_roles
-    where right(shobj_description(oid, 'pg_authid'), length(security.mark('')))
-          = security.mark('');
+    select string_agg(r.rolname, ', ' order by r.rolname) into v_logins
+    from security.made() as m
+    join pg_roles as r on r.oid = m.role;
     if v_logins is not null
        and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
         raise exception using
@@ -79,13 +78,19 @@ revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
 drop function security.check();
+drop function security.check_owners();
+drop function security.check_routines();
+drop function security.check_entries();
 drop function security.check_grants();
-drop function security.check_code();
+drop function security.check_pair();
 drop function security.check_policies();
 drop function security.check_tables();
 drop function security.check_logins();
+drop function security.check_strangers();
+drop function security.check_members();
 drop function security.check_roles();
 drop function security.rooms();
+drop function security.roles();
 
 drop function security.protect_database();
 drop function security.admit_logins();
@@ -113,7 +118,10 @@ drop function security.require_bot(bigint);
 drop function security.create_bot(text, text);
 drop function security.set_password(text, text);
 drop function security.equip_login(text, text, text);
+drop function security.await_turn();
 drop function security.require_verifier(text);
+drop function security.kind(oid);
+drop function security.made();
 drop function security.mark(text);
 drop table security.bot_token;
 

@@ -68,19 +68,51 @@ with result (place, check_name, offenders) as (
         ) as e (name, may)
         where not e.may)
     union all
-    select 4, 'a bot may call no other function of ours', (
-        select string_agg(p.oid::regprocedure::text, ', ')
-        from pg_proc as p
-        join pg_namespace as n on n.oid = p.pronamespace
-        join security.rooms() as r on r.room = n.nspname
-        where has_function_privilege('app_bot', p.oid, 'execute')
-          and p.proname not in (
-              'record_message', 'check_message', 'ensure_contact', 'ensure_conversation',
-              'current_bot_id', 'policy_bot_id', 'policy_user', 'get_bot_token')
-          -- later migrations say themselves what a bot may call there
-          and r.room in ('core', 'core_partitions', 'core_upkeep', 'security'))
+    select 4, 'each level may call its functions, and no other of ours', (
+        select string_agg(format('%s: %s', e.level, f.functions), '; ')
+        from (values
+            ('app_base', null), ('app_backup', null),
+            ('app_bot', 'check_message current_bot_id ensure_contact ensure_conversation '
+             'get_bot_token policy_bot_id policy_user record_message'),
+            ('app_admin', 'caller check_message current_bot_id ensure_contact ensure_conversation '
+             'find_bot get_bot_token list_bots may_see policy_bot_id policy_user record_message'),
+            ('app_super_admin', 'caller check check_message create_admin create_bot create_worker '
+             'current_bot_id drop_bot drop_login ensure_contact ensure_conversation find_bot '
+             'get_bot_token grant_bot_to_admin list_bots may_see policy_bot_id policy_user '
+             'record_message revoke_bot_from_admin rotate_bot_password set_bot_token')
+        ) as e (level, functions)
+        left join lateral (
+            select string_agg(p.proname, ' ' order by p.proname::text collate "C") as functions
+            from pg_proc as p
+            join pg_namespace as n on n.oid = p.pronamespace
+            -- later migrations say themselves what a level may call there
+            where n.nspname in ('core', 'core_partitions', 'core_upkeep', 'security')
+              and has_function_privilege(e.level, p.oid, 'execute')
+        ) as f on true
+        where f.functions is distinct from e.functions)
     union all
-    select 5, 'each level is a member of the one below', (
+    select 5, 'each level reads its tables, and no other of ours', (
+        select string_agg(format('%s: %s', e.level, f.relations), '; ')
+        from (values
+            ('app_base', null),
+            ('app_bot', 'bot_metrics bots conversations error_code girls_profiles messages'),
+            ('app_admin', 'bot_metrics bots conversations error_code girls_profiles messages'),
+            ('app_super_admin', 'bot_metrics bot_names bots conversations error_code '
+             'girls_profiles messages'),
+            ('app_backup', 'bot_metrics bot_names bots conversations error_code girls_profiles '
+             'leaf_hook messages')
+        ) as e (level, relations)
+        left join lateral (
+            select string_agg(c.relname, ' ' order by c.relname::text collate "C") as relations
+            from pg_class as c
+            join pg_namespace as n on n.oid = c.relnamespace
+            where n.nspname in ('core', 'core_upkeep', 'security')
+              and c.relkind in ('r', 'p', 'v', 'm')
+              and has_any_column_privilege(e.level, c.oid, 'select')
+        ) as f on true
+        where f.relations is distinct from e.relations)
+    union all
+    select 6, 'each level is a member of the one below', (
         select string_agg(format('%s of %s', e.member, e.level), ', ')
         from (values ('app_super_admin', 'app_admin'), ('app_admin', 'app_bot'),
                      ('app_bot', 'app_base')) as e (member, level)
@@ -89,30 +121,33 @@ with result (place, check_name, offenders) as (
             from pg_auth_members as m
             where m.member = to_regrole(e.member) and m.roleid = to_regrole(e.level)))
     union all
-    select 6, 'no level is a member of more', (
+    select 7, 'no role of ours is a member of more', (
         select string_agg(format('%s of %s', m.member::regrole, m.roleid::regrole), ', ')
         from pg_auth_members as m
         where (m.member::regrole::text, m.roleid::regrole::text) not in (
                   ('app_super_admin', 'app_admin'), ('app_admin', 'app_bot'),
                   ('app_bot', 'app_base'))
-          and m.member::regrole::text in (
-              'app_base', 'app_bot', 'app_admin', 'app_super_admin', 'app_backup', 'app_owner',
-              'app_upkeep'))
+          -- the provisioner hands the levels and the bots' logins out
+          and not (m.member::regrole::text = 'app_provisioner'
+                   and (m.roleid::regrole::text in ('app_bot', 'app_admin', 'app_super_admin')
+                        or coalesce(shobj_description(m.roleid, 'pg_authid'), '')
+                           ~ ' of database '))
+          and m.member in (select role from security.roles()))
     union all
-    select 7, 'a new leaf is closed', (
+    select 8, 'a new leaf is closed', (
         select 'no hook'
         where not exists (
             select from core.leaf_hook
             where hook = to_regprocedure('security.protect_leaf(regclass)')))
     union all
-    select 8, 'every code that security raises is in core.error_code', (
+    select 9, 'every code that security raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
         cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
         where p.pronamespace = 'security'::regnamespace
           and not exists (select from core.error_code as e where e.code = m.code[1]))
     union all
-    select 9 + row_number() over (), c.check_name,
+    select 10 + row_number() over (), c.check_name,
            case when not c.ok and c.severity = 'critical' then coalesce(c.detail, 'not so') end
     from security.check() as c
 )

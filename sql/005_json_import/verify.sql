@@ -31,12 +31,39 @@ with result (place, check_name, offenders) as (
             where to_regrole('app_importer') = any (p.polroles)
         ) as f (relation, policy) on (f.relation, f.policy) = (e.relation, e.policy)
         where f.policy is null or e.policy is null)
+    union all
+    select 4, 'app_importer owns schema json_import', (
+        select r.rolname
+        from pg_namespace as n
+        join pg_roles as r on r.oid = n.nspowner
+        where n.nspname = 'json_import' and r.rolname <> 'app_importer')
+    union all
+    select 5, 'nobody has a right on the tables of json_import, but app_backup to read', (
+        select string_agg(format('%s on %s to %s', g.privilege_type, c.oid::regclass,
+                                 g.grantee::regrole), ', ')
+        from pg_class as c
+        cross join lateral (
+            select * from aclexplode(c.relacl)
+            union all
+            select x.* from pg_attribute as a cross join lateral aclexplode(a.attacl) as x
+            where a.attrelid = c.oid) as g
+        where c.relnamespace = 'json_import'::regnamespace and g.grantee <> c.relowner
+          and not (g.grantee = to_regrole('app_backup') and g.privilege_type = 'SELECT'))
+    union all
+    select 6, 'a bot calls nothing of json_import, an admin what shows rejects', (
+        select string_agg(format('%s for %s', p.oid::regprocedure, e.level), ', ')
+        from pg_proc as p
+        cross join (values ('app_base', ''), ('app_bot', ''), ('app_backup', ''),
+                           ('app_admin', 'list_rejects')) as e (level, functions)
+        where p.pronamespace = 'json_import'::regnamespace
+          and has_function_privilege(e.level, p.oid, 'execute')
+              <> (p.proname = any (string_to_array(e.functions, ' '))))
 )
 select check_name, offenders is null as ok, offenders as detail
 from (
     select place, check_name, offenders from result
     union all
-    select 3 + row_number() over (), check_name,
+    select 6 + row_number() over (), check_name,
            case when not ok then coalesce(detail, 'not so') end
     from json_import.check()
 ) as r

@@ -1,0 +1,502 @@
+"""Everything that would let a bot out of its rows is noticed: by the check meant for it.
+
+Each weakening is what a hurried hand might do to a database in use. It is done in a transaction
+that is rolled back, roles are the cluster's; security.check() or a verify.sql must name it.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from conftest import Database
+from core_rows import MIGRATIONS, make_bot, migrator
+
+from fleet import migrations
+
+pytest_plugins = "core_rows"
+
+# security.check(): roles
+BYPASS = "no role but a superuser bypasses row level security"
+MAKERS = "nobody who can connect makes roles, but the provisioner and the database's owner"
+OTHER_MAKERS = "nobody else in the cluster makes roles"
+NO_POWER = "the roles of ours can't log in and have no power beyond their grants"
+PLAIN = "every login made here is plain"
+PARAMETERS = "no level and no login made here may set what is a superuser's to set"
+ONLY_BOT = "a bot is a member of app_bot and of nothing else"
+ONLY_LEVEL = "an admin is a member of a level and of bots made here, a worker of bots"
+BECOMES_BOT = "only admins and workers made here may become a bot"
+BECOMES_ADMIN = "nobody may become an admin or a worker"
+IDLE_WORKER = "a worker may do nothing before SET ROLE"
+HANDS_OUT = "no level and no login made here hands out a role"
+ACTS_FOR_OWNER = "nobody who can connect acts for an owner of ours, but the database's owner"
+UNMADE = "every login with a level, or that backs up, was made here"
+DEFINER_ELSEWHERE = "no function elsewhere runs as a superuser, or as a role of ours, for a level"
+LEAKPROOF = "no function but the server's is declared leakproof"
+# logins and the database
+MARKED = "every bot's login bears the mark of this database and this bot"
+LEFT_OVER = "no login is left over from an earlier database of this name"
+HAS_LOGIN = "every bot has a login"
+PUBLIC = "nobody gets anything on the database by being public"
+CONNECT = "CONNECT is each login's own, and only the provisioner hands it on"
+MAKES = "no bot, admin or worker may make a schema, or anything in one, or a temporary table"
+# tables and policies
+FORCED = "a table with bot_id has row level security forced on its owner, too"
+LEAF_RLS = "a leaf has row level security, not forced"
+GUARDS = "TRUNCATE and a new bot_id are refused, in replica mode too"
+RULES = "no rule diverts what is written"
+LEAF_RIGHT = "nobody has a right on a leaf, but app_backup to read"
+POLICY = "every policy says what its role may have it say"
+PAIR_USED = "the immutable pair is used in policies only"
+PAIR = "the immutable pair is what it was"
+# rights
+OURS = "rights on tables are those of the roles, and of nobody else"
+READS = "no level may delete, truncate, refer to or watch a table, or use a sequence"
+COLUMNS = "no bot writes an id, a counter, or the bot of a row that is there"
+TOKENS = "nobody has a right on the tokens"
+LEAF_ROOM = "nobody enters core_partitions, but app_backup"
+ROOMS = "a schema of ours lets roles of ours in, and nobody make things there"
+CATALOGS = "no level and no login made here has a right on what the server keeps to itself"
+# code and owners
+EXECUTE = "no function of ours can be executed by everybody"
+FUNCTIONS = "rights on functions are those of the roles, and of nobody else"
+PATHS = "every function of ours pins its search path"
+DEFINER_RLS = "every definer runs with row level security on"
+DEFINER_OWNER = "no definer is a superuser or a login"
+REPLICA = "triggers rest for the import only"
+SCHEMA_OWNER = "each schema has its owner"
+OWNER = "everything in a schema is its owner's"
+VIEWS = "views see with the eyes of whoever reads them"
+LATER = "what is made later is nobody else's"
+# 002's verify.sql
+LETS_IN = "every table of core lets in exactly who belongs there"
+BY_COLUMN = "the bots' rights are these, by column"
+BOT_MAY = "a bot may read its tables and call what it needs"
+CALLS = "each level may call its functions, and no other of ours"
+SEES = "each level reads its tables, and no other of ours"
+LEVELS = "each level is a member of the one below"
+NO_MORE = "no role of ours is a member of more"
+HOOK = "a new leaf is closed"
+CODES = "every code that security raises is in core.error_code"
+# 005's verify.sql
+IMPORTER = "app_importer is let in where the import writes, and nowhere else"
+IMPORT_OWNER = "app_importer owns schema json_import"
+IMPORT_TABLES = "nobody has a right on the tables of json_import, but app_backup to read"
+IMPORT_CALLS = "a bot calls nothing of json_import, an admin what shows rejects"
+
+LEAF = "core_partitions.messages_p3"
+NEW_LEAF = "drop table core_partitions.bot_metrics_p3; select core.make_leaf('core.bot_metrics', 3)"
+EVERYTHING = "using (true)"
+HALF = "bot_id = security.policy_bot_id()"
+OTHER_HALF = "current_user = security.policy_user()"
+TO_MALLORY = "create role mallory login; grant connect on database {db} to mallory; "
+FUNCTION = "create or replace function security.{} returns {} language plpgsql {} " \
+           "set search_path = pg_catalog, pg_temp as 'begin return {}; end'"
+BOT_ID = "substring(current_user::text from ''^bot_([1-9][0-9]{{0,17}})$'')::bigint"
+RECORD = "core.record_message(bigint, text, text, timestamptz, text, bigint)"
+LOOK = "security definer set search_path = pg_catalog, pg_temp set row_security = on"
+POLICY_TABLES = ("core.bots", "core.girls_profiles", "core.conversations", "core.messages",
+                 "core.bot_metrics")
+
+ROW_SECURITY = [
+    *((f"alter table {table} no force row level security", FORCED, table)
+      for table in (*POLICY_TABLES, "core.bot_names", "security.bot_token", "json_import.file",
+                    "json_import.profile_source")),
+    ("alter table core.messages disable row level security", FORCED, "core.messages"),
+    ("alter table security.bot_token disable row level security", FORCED, "security.bot_token"),
+    ("alter table json_import.file disable row level security", FORCED, "json_import.file"),
+    ("create table core.notes (bot_id bigint, body text)", FORCED, "core.notes"),
+    (f"alter table {LEAF} force row level security", LEAF_RLS, LEAF),
+    (f"alter table {LEAF} disable row level security", LEAF_RLS, LEAF),
+    ("delete from core.leaf_hook", HOOK, "no hook"),
+    (f"delete from core.leaf_hook; {NEW_LEAF}", LEAF_RLS, "core_partitions.bot_metrics_p3"),
+    (f"delete from core.leaf_hook; {NEW_LEAF}", GUARDS,
+     "refuse_truncate on core_partitions.bot_metrics_p3"),
+]
+
+POLICIES = [
+    (f"alter policy own_rows on core.messages using ({HALF})", POLICY, "own_rows on core.messages"),
+    (f"alter policy own_rows on core.bots using ({OTHER_HALF})", POLICY, "own_rows on core.bots"),
+    (f"alter policy own_rows on core.messages using ({HALF} or {OTHER_HALF})", POLICY,
+     "own_rows on core.messages"),
+    ("alter policy own_rows on core.messages using (bot_id = core.current_bot_id())", POLICY,
+     "own_rows on core.messages to app_bot"),
+    ("alter policy own_rows on core.messages with check (true)", POLICY,
+     "own_rows on core.messages"),
+    ("alter policy own_rows on core.messages to app_bot, app_admin", POLICY, "to app_admin"),
+    ("alter policy own_rows on core.messages to app_base", POLICY, "to app_base"),
+    ("alter policy app_admin_select on core.bots using (true)", POLICY, "app_admin_select"),
+    ("alter policy app_upkeep_select on core.messages to app_upkeep, app_bot", POLICY,
+     "app_upkeep_select on core.messages to app_bot"),
+    *((f"create policy open on {table} to {role} {EVERYTHING}", POLICY,
+       f"open on {table} to {role}")
+      for table, role in (
+          ("core.messages", "app_bot"), ("core.messages", "public"), ("core.messages", "{bot}"),
+          ("core.girls_profiles", "app_admin"), ("core.conversations", "app_base"),
+          ("core.messages", "app_super_admin"), ("core.messages", "app_backup"),
+          ("core.messages", "app_owner"), ("core.messages", "{ann}"),
+          ("core.bot_names", "app_bot"), ("security.bot_token", "app_super_admin"),
+          (LEAF, "app_bot"), (LEAF, "app_super_admin"), ("json_import.file", "app_bot"),
+          ("json_import.profile_source", "public"))),
+    ("create policy narrow on core.messages as restrictive to app_bot using (true)", POLICY,
+     "narrow on core.messages"),
+    ("drop policy own_rows on core.messages; create policy own_rows on core.messages as restrictive"
+     f" to app_bot using ({HALF} and {OTHER_HALF})", POLICY, "own_rows on core.messages"),
+    ("create policy write on core.messages for insert to app_bot with check (true)", POLICY,
+     "write on core.messages"),
+    ("drop policy app_super_admin_select on core.messages; create policy app_super_admin_select"
+     " on core.messages to app_super_admin using (true)", POLICY, "app_super_admin_select"),
+    ("drop policy own_rows on core.messages", LETS_IN, "core.messages"),
+    ("drop policy app_backup_select on core.bots", LETS_IN, "core.bots"),
+    ("create policy app_upkeep_all on core.girls_profiles to app_upkeep using (true)", LETS_IN,
+     "core.girls_profiles"),
+    ("create policy app_importer_all on core.bots to app_importer using (true)", IMPORTER,
+     "app_importer_all on core.bots"),
+    ("drop policy app_importer_all on json_import.file", IMPORTER, "json_import.file"),
+]
+
+PAIR_USES = [
+    ("alter table core.messages alter bot_id set default security.policy_bot_id()", PAIR_USED,
+     "default value for column bot_id of table core.messages"),
+    ("grant execute on function security.policy_bot_id() to app_owner;"
+     "create index mine on core.messages (bot_id, (security.policy_bot_id()))", PAIR_USED, "mine"),
+    ("create view public.mine as select security.policy_user()", PAIR_USED, "view public.mine"),
+    ("alter table core.messages add constraint mine check (bot_id = security.policy_bot_id())",
+     PAIR_USED, "constraint mine on table core.messages"),
+    ("create function public.mine() returns bigint language plpgsql as"
+     " 'begin return security.policy_bot_id(); end'", PAIR_USED, "public.mine()"),
+    ("create function public.mine(a bigint default security.policy_bot_id()) returns bigint"
+     " language sql as 'select a'", PAIR_USED, "function public.mine(bigint)"),
+    ("create trigger mine before insert on core.bot_names for each row"
+     " when (new.bot_id = security.policy_bot_id()) execute function core.touch_updated_at()",
+     PAIR_USED, "trigger mine on table core.bot_names"),
+    *((f"alter function security.{name} {change}", PAIR, name)
+      for name, change in (
+          ("policy_bot_id()", "stable"), ("policy_user()", "stable"),
+          ("policy_user()", "volatile"), ("policy_bot_id()", "parallel unsafe"),
+          ("policy_user()", "security definer set row_security = on"),
+          ("policy_user()", "strict"), ("policy_bot_id()", "set timezone = 'UTC'"))),
+    (FUNCTION.format("policy_bot_id()", "bigint", "immutable parallel safe", "1"), PAIR,
+     "policy_bot_id"),
+    (FUNCTION.format("policy_bot_id()", "bigint", "immutable parallel safe",
+                     BOT_ID.replace("current", "session")), PAIR, "policy_bot_id"),
+    (FUNCTION.format("policy_user()", "name", "immutable parallel safe", "session_user"), PAIR,
+     "policy_user"),
+]
+
+GUARD = "create or replace trigger refuse_{} on core.messages for each statement {} execute " \
+        "function {}; alter table core.messages enable always trigger refuse_{}"
+GUARDING = [
+    *((f"{change} refuse_{name} on {table}", GUARDS, f"refuse_{name} on {table}")
+      for change, name, table in (
+          ("drop trigger", "truncate", "core.messages"), ("drop trigger", "truncate", LEAF),
+          ("drop trigger", "new_bot_id", "core.bots"),
+          ("drop trigger", "new_bot_id", "json_import.file"),
+          ("drop trigger", "truncate", "security.bot_token"))),
+    *((f"alter table {table} {change} trigger refuse_{name}", GUARDS, f"refuse_{name} on {table}")
+      for change, name, table in (
+          ("disable", "truncate", "core.messages"), ("disable", "new_bot_id", "core.messages"),
+          ("enable", "truncate", LEAF), ("enable replica", "new_bot_id", "core.messages"))),
+    (GUARD.format("truncate before truncate", "", "core.touch_updated_at()", "truncate"), GUARDS,
+     "refuse_truncate on core.messages"),
+    (GUARD.format("truncate after truncate", "", "security.refuse_write()", "truncate"), GUARDS,
+     "refuse_truncate on core.messages"),
+    (GUARD.format("truncate before truncate", "when (false)", "security.refuse_write()",
+                  "truncate"), GUARDS, "refuse_truncate on core.messages"),
+    (GUARD.format("new_bot_id before update of body", "", "security.refuse_write()", "new_bot_id"),
+     GUARDS, "refuse_new_bot_id on core.messages"),
+    ("create rule copy as on insert to core.messages do also insert into core.bot_names"
+     " values (new.body, new.message_id)", RULES, "copy on core.messages"),
+    ("create rule lose as on delete to core.girls_profiles do instead nothing", RULES,
+     "lose on core.girls_profiles"),
+]
+
+GRANTS = [
+    *((f"grant {right} on {LEAF} to {role}", LEAF_RIGHT, f"{shown} on {LEAF} to {role}")
+      for right, role, shown in (
+          ("select", "app_bot", "SELECT"), ("select (body)", "app_super_admin", "SELECT"),
+          ("insert", "{bot}", "INSERT"), ("delete", "app_provisioner", "DELETE"),
+          ("update", "app_backup", "UPDATE"))),
+    ("grant usage on schema core_partitions to app_bot", LEAF_ROOM, "USAGE to app_bot"),
+    ("grant create on schema core_partitions to app_backup", LEAF_ROOM, "CREATE to app_backup"),
+    *((f"grant {right} to {role}", ROOMS, f"to {role}")
+      for right, role in (
+          ("create on schema core", "app_bot"), ("usage on schema core", "{bot}"),
+          ("create on schema json_import", "app_admin"),
+          ("usage on schema security", "{worker}"))),
+    ("grant usage on schema core to app_bot with grant option", ROOMS, "USAGE on core to app_bot"),
+    *((f"grant {right} to {role}", OURS, f"to {role}")
+      for right, role in (
+          ("select on core.messages", "{bot}"), ("select (body) on core.messages", "{ann}"),
+          ("insert on core.error_code", "{worker}"), ("select on json_import.reject", "{ann}"),
+          ("usage on sequence core.bots_bot_id_seq", "{bot}"))),
+    ("grant select on core.messages to public", OURS, "SELECT on core.messages"),
+    ("grant select on core.messages to app_bot with grant option", OURS, "to app_bot"),
+    ("create role app_web; grant select on core.messages to app_web", OURS, "to app_web"),
+    *((f"grant {right} on {table} to {role}", READS, f"on {table} to {role}")
+      for right, table, role in (
+          ("delete", "core.messages", "app_bot"), ("insert", "core.messages", "app_bot"),
+          ("update", "core.messages", "app_bot"), ("truncate", "core.conversations", "app_admin"),
+          ("references", "core.bots", "app_base"), ("trigger", "core.messages", "app_super_admin"),
+          ("delete", "core.messages", "app_backup"), ("insert (name)", "core.bots", "app_admin"),
+          ("update (body)", "core.messages", "app_super_admin"),
+          ("references (bot_id)", "core.bots", "app_bot"),
+          ("delete", "json_import.kept_bytes", "app_super_admin"))),
+    *((f"grant {right} on sequence core.messages_message_id_seq to app_bot", READS,
+       "messages_message_id_seq to app_bot") for right in ("usage", "select", "update")),
+    *((f"grant {right} ({column}) on core.{table} to app_bot", COLUMNS,
+       f"{right.upper()} of core.{table}.{column}")
+      for right, table, column in (
+          ("update", "messages", "bot_id"), ("update", "messages", "message_id"),
+          ("update", "messages", "conversation_id"), ("update", "conversations", "message_count"),
+          ("update", "conversations", "last_message_at"), ("update", "girls_profiles", "bot_id"),
+          ("insert", "messages", "message_id"), ("insert", "conversations", "message_count"),
+          ("insert", "messages", "source_file_id"))),
+    ("grant update (direction) on core.messages to app_bot", BY_COLUMN, "UPDATE core.messages"),
+    ("grant insert (name) on core.bots to app_base", BY_COLUMN, "INSERT core.bots"),
+    ("revoke update (body) on core.messages from app_bot", BY_COLUMN, "UPDATE core.messages"),
+    ("revoke select on core.messages from app_bot", BOT_MAY, "core.messages"),
+    *((f"grant select on {table} to {role}", SEES, role)
+      for table, role in (
+          ("core.bot_names", "app_bot"), ("core.leaf_hook", "app_base"),
+          ("security.public_right", "app_admin"))),
+    *((f"grant {right} on security.bot_token to {role}", TOKENS, f"to {role}")
+      for right, role in (
+          ("select", "app_super_admin"), ("select (token)", "app_admin"), ("select", "{bot}"),
+          ("update", "app_backup"), ("select (bot_id)", "app_owner"))),
+    ("grant select on pg_authid to app_admin", CATALOGS, "SELECT on table pg_authid to app_admin"),
+    ("grant select (rolpassword) on pg_authid to {ann}", CATALOGS,
+     "column rolpassword of table pg_authid"),
+    ("grant select on pg_statistic to app_bot", CATALOGS, "table pg_statistic to app_bot"),
+    ("grant execute on function pg_read_file(text) to app_super_admin", CATALOGS, "pg_read_file"),
+    *((f"grant select on json_import.{table} to {role}", IMPORT_TABLES, f"{table} to {role}")
+      for table, role in (("kept_bytes", "app_admin"), ("reject", "app_bot"),
+                          ("file", "app_super_admin"), ("rejects", "app_base"))),
+]
+
+CODE = [
+    (f"grant execute on function {RECORD} to public", EXECUTE, "core.record_message"),
+    ("grant execute on function security.check_roles() to public", EXECUTE, "check_roles()"),
+    ("create function core.peek() returns int language sql set search_path = pg_catalog, pg_temp"
+     " as 'select 1'", EXECUTE, "core.peek()"),
+    ("grant execute on function security.create_bot(text, text) to {ann}", FUNCTIONS,
+     "security.create_bot(text,text) to {ann}"),
+    ("grant execute on function core.current_bot_id() to app_bot with grant option", FUNCTIONS,
+     "to app_bot"),
+    *((f"grant execute on function {function} to {role}", CALLS, role)
+      for function, role in (
+          ("security.create_bot(text, text)", "app_bot"),
+          ("security.create_bot(text, text)", "app_admin"),
+          ("security.drop_logins()", "app_super_admin"), ("core.ensure_leaves(bigint)", "app_bot"),
+          ("core_upkeep.misnamed_bots()", "app_base"),
+          ("security.set_password(text, text)", "app_super_admin"))),
+    (f"revoke execute on function {RECORD} from app_bot", BOT_MAY, "core.record_message"),
+    ("grant execute on function json_import.list_kept(bigint) to app_admin", IMPORT_CALLS,
+     "json_import.list_kept(bigint) for app_admin"),
+    ("grant execute on function json_import.start_run(text, jsonb) to app_base", IMPORT_CALLS,
+     "for app_bot"),
+    *((f"alter function {function} {change}", PATHS, function)
+      for function, change in (
+          ("security.create_bot(text,text)", "reset search_path"),
+          ("core_upkeep.count_new_messages()", "set search_path = core, pg_temp"),
+          ("security.policy_user()", "set search_path = public"),
+          ("security.get_bot_token()", "set search_path = pg_temp, pg_catalog"))),
+    *((f"alter function {function} {change}", DEFINER_RLS, function)
+      for function, change in (
+          ("security.get_bot_token()", "reset row_security"),
+          ("core_upkeep.misnamed_bots()", "set row_security = off"),
+          ("security.set_password(text,text)", "security definer"))),
+    *((f"alter function {function} owner to {owner}", DEFINER_OWNER, function)
+      for function, owner in (("security.get_bot_token()", "current_user"),
+                              ("security.list_bots()", "{chief}"))),
+    *((f"alter {thing} owner to {owner}", OWNER, shown)
+      for thing, owner, shown in (
+          ("table core.messages", "current_user", "core.messages"),
+          (f"table {LEAF}", "app_provisioner", LEAF),
+          ("table security.bot_token", "app_owner", "security.bot_token"),
+          ("table core.bot_names", "{bot}", "core.bot_names"),
+          ("function core.ensure_leaves(bigint)", "app_provisioner", "core.ensure_leaves(bigint)"),
+          ("function json_import.check()", "app_provisioner", 'json_import."check"()'),
+          ("view json_import.rejects", "app_owner", "json_import.rejects"))),
+    *((f"alter schema {schema} owner to {owner}", SCHEMA_OWNER, schema)
+      for schema, owner in (("core", "current_user"), ("security", "app_owner"),
+                            ("core_upkeep", "{chief}"), ("core_partitions", "app_upkeep"))),
+    ("alter schema json_import owner to current_user; grant usage on schema json_import to"
+     " app_importer", IMPORT_OWNER, ""),
+    ("alter function core.ensure_leaves(bigint) set session_replication_role = replica", REPLICA,
+     "core.ensure_leaves(bigint)"),
+    ("create view core.recent as select * from core.messages", VIEWS, "core.recent"),
+    ("create view core.recent with (security_invoker = false) as select * from core.bots", VIEWS,
+     "core.recent"),
+    ("create materialized view core.recent as select * from core.messages", VIEWS, "core.recent"),
+    ("create view public.recent as select * from core.messages;"
+     "grant select on public.recent to app_bot", VIEWS, "public.recent"),
+    (f"create function public.peek() returns bigint language sql {LOOK} as"
+     " 'select count(*) from core.messages'", DEFINER_ELSEWHERE, "public.peek()"),
+    ("create function public.leak(text) returns boolean language plpgsql leakproof as"
+     " 'begin raise notice ''%'', $1; return true; end'", LEAKPROOF, "public.leak(text)"),
+    ("alter default privileges for role app_owner grant execute on functions to public", LATER,
+     "app_owner"),
+    ("alter default privileges for role app_owner in schema core grant select on tables to app_bot",
+     LATER, "app_owner"),
+    ("alter default privileges for role app_importer grant execute on functions to app_bot", LATER,
+     "app_importer"),
+    ("delete from core.error_code where code = 'MB106'", CODES, "MB106"),
+]
+
+ROLES = [
+    *((f"alter role {role} bypassrls", BYPASS, role) for role in ("app_owner", "{bot}", "{ann}")),
+    (f"{TO_MALLORY} alter role mallory createrole", MAKERS, "mallory"),
+    ("alter role {chief} createrole", MAKERS, "{chief}"),
+    ("create role mallory createrole", OTHER_MAKERS, "mallory"),
+    *((f"alter role {role} {power}", NO_POWER, role)
+      for role, power in (
+          ("app_bot", "login"), ("app_super_admin", "login"), ("app_owner", "superuser"),
+          ("app_upkeep", "createrole"), ("app_backup", "bypassrls"), ("app_importer", "createdb"),
+          ("app_provisioner", "replication"), ("app_provisioner", "nocreaterole"))),
+    *((f"alter role {role} {power}", PLAIN, role)
+      for role, power in (
+          ("{bot}", "superuser"), ("{ann}", "superuser"), ("{worker}", "createrole"),
+          ("{chief}", "createdb"), ("{bot}", "replication"))),
+    ("alter database {db} owner to {bot}", PLAIN, "{bot}"),
+    *((f"grant set on parameter session_replication_role to {role}", PARAMETERS,
+       "session_replication_role") for role in ("app_bot", "{bot}", "app_super_admin", "public")),
+    *((f"grant {role} to {{bot}}", ONLY_BOT, f"{{bot}} of {role}")
+      for role in ("app_admin", "app_super_admin", "{other}", "app_owner", "pg_read_all_data",
+                   "{chief}")),
+    ("revoke app_bot from {bot} granted by app_provisioner", ONLY_BOT, "{bot} of nothing"),
+    *((f"grant {role} to {member}", ONLY_LEVEL, f"{member} of {role}")
+      for role, member in (("app_owner", "{ann}"), ("pg_write_all_data", "{chief}"),
+                           ("app_bot", "{worker}"), ("app_admin", "{worker}"),
+                           ("pg_signal_backend", "{worker}"), ("app_upkeep", "{ann}"))),
+    ("create role mallory; grant {bot} to mallory", BECOMES_BOT, "mallory of {bot}"),
+    ("grant {bot} to app_admin", BECOMES_BOT, "app_admin of {bot}"),
+    ("grant {bot} to app_owner", BECOMES_BOT, "app_owner of {bot}"),
+    ("create role mallory; grant {ann} to mallory", BECOMES_ADMIN, "mallory of {ann}"),
+    ("grant {worker} to {ann}", BECOMES_ADMIN, "{ann} of {worker}"),
+    ("alter role {worker} inherit", IDLE_WORKER, "{worker}"),
+    ("grant {bot} to {ann} with admin option", HANDS_OUT, "{ann} of {bot}"),
+    ("grant app_bot to app_admin with admin option", HANDS_OUT, "app_admin of app_bot"),
+    ("grant app_bot to {bot} with admin option", HANDS_OUT, "{bot} of app_bot"),
+    (f"{TO_MALLORY} grant app_owner to mallory", ACTS_FOR_OWNER, "mallory of app_owner"),
+    (f"{TO_MALLORY} grant app_provisioner to mallory", ACTS_FOR_OWNER, "of app_provisioner"),
+    (f"{TO_MALLORY} grant app_admin to mallory", UNMADE, "mallory of app_admin"),
+    (f"{TO_MALLORY} grant app_backup to mallory", UNMADE, "mallory of app_backup"),
+    ("revoke app_base from app_bot", LEVELS, "app_bot of app_base"),
+    ("revoke app_bot from app_admin", LEVELS, "app_admin of app_bot"),
+    *((f"grant {role} to {member}", NO_MORE, f"{member} of {role}")
+      for role, member in (("app_owner", "app_bot"), ("app_backup", "app_admin"),
+                           ("pg_read_all_data", "app_bot"), ("app_provisioner", "app_importer"),
+                           ("app_owner", "app_provisioner"), ("{bot}", "app_super_admin"))),
+]
+
+DATABASE = [
+    ("comment on role {bot} is null", MARKED, "{bot}: no mark"),
+    ("comment on role {bot} is 'bot 1 of database another'", MARKED, "of database another"),
+    ("comment on role {bot} is 'admin of database {db}'", MARKED, "{bot}: admin of database"),
+    ("alter role {bot} rename to bot_987654321", MARKED, "bot_987654321"),
+    ("alter role {ann} rename to bot_987654321", MARKED, "bot_987654321"),
+    ("alter role {other} rename to old; alter role {bot} rename to {other}", MARKED, "{other}: "),
+    ("create role bot_987654321 login; grant connect on database {db} to bot_987654321", MARKED,
+     "bot_987654321: no mark"),
+    ("alter role {bot} rename to mallory", LEFT_OVER, "mallory"),
+    ("alter role {bot} rename to mallory", HAS_LOGIN, "{bot}"),
+    *((f"grant {right} on database {{db}} to public", PUBLIC, right.upper())
+      for right in ("connect", "temporary", "create")),
+    *((f"grant {right} on database {{db}} to {role}", CONNECT, f"{right.upper()} to {role}")
+      for right, role in (
+          ("connect", "app_bot"), ("connect", "app_base"), ("temporary", "{bot}"),
+          ("create", "{ann}"), ("temporary", "app_provisioner"), ("create", "app_owner"))),
+    ("grant connect on database {db} to {bot} with grant option", CONNECT, "CONNECT to {bot}"),
+    ("grant temporary on database {db} to app_bot", MAKES, "{bot}"),
+    ("grant create on database {db} to public", MAKES, "{worker}"),
+    ("grant create on schema public to public", MAKES, "{bot}"),
+    ("grant create on schema core to app_admin", MAKES, "{ann}"),
+]
+
+WEAKENINGS = [*ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE, *ROLES, *DATABASE]
+
+
+@pytest.fixture(scope="module")
+def names(clone_of_module: Database) -> dict[str, str]:
+    """Two bots with a row in each table, an admin, a super admin, a worker: who is called what."""
+    (one, login), (_, other) = make_bot(clone_of_module), make_bot(clone_of_module)
+    made = {"db": clone_of_module.name, "id": str(one), "bot": login.parts["user"],
+            "other": other.parts["user"]}
+    made |= {name: f"{name}_{secrets.token_hex(4)}" for name in ("ann", "chief", "worker")}
+    with clone_of_module.connect() as conn:
+        conn.execute("select security.create_admin(%(ann)s),"
+                     " security.create_admin(%(chief)s, p_is_super => true),"
+                     " security.create_worker(%(worker)s, array[%(id)s::bigint]),"
+                     " security.grant_bot_to_admin(%(id)s, %(ann)s)", made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def watched(clone_of_module: Database, names: dict[str, str]) -> Iterator[psycopg.Connection]:
+    """The session in which everything is weakened, and healed."""
+    with clone_of_module.connect() as conn:
+        yield conn
+
+
+def findings(conn: psycopg.Connection) -> dict[str, str]:
+    """The rows of security.check() that are not true, notices too, with their details."""
+    return dict(conn.execute("select check_name, coalesce(detail, '') from security.check()"
+                             " where not ok").fetchall())
+
+
+def failures(conn: psycopg.Connection) -> dict[str, str]:
+    """The same of the verify.sql of 002, which asks security.check(), and of what builds on it."""
+    return {name: detail for migration in MIGRATIONS[1:]
+            for name, ok, detail in migrations.check(conn, migration) if not ok}
+
+
+@pytest.mark.parametrize(("statement", "check", "named"), WEAKENINGS)
+def test_a_weakening_is_found_by_the_check_meant_for_it(
+        watched: psycopg.Connection, names: dict[str, str], statement: str, check: str, named: str):
+    with watched.transaction(force_rollback=True):
+        watched.execute(statement.format(**names))
+        found = findings(watched)
+        if check not in found:
+            found |= failures(watched)
+        assert check in found, found
+        assert named.format(**names) in found[check]
+
+
+def test_nothing_is_found_where_nothing_is_weak(watched: psycopg.Connection):
+    assert findings(watched) == failures(watched) == {}
+
+
+def test_every_rule_has_a_weakening_that_breaks_it(watched: psycopg.Connection):
+    rules = {name for name, in watched.execute("select check_name from security.check()")}
+    rules |= {name for name, _, _ in migrations.check(watched, MIGRATIONS[1])}
+    broken = {check for _, check, _ in WEAKENINGS}
+    assert rules <= broken
+    assert broken - rules == {IMPORTER, IMPORT_OWNER, IMPORT_TABLES, IMPORT_CALLS}
+    assert len(WEAKENINGS) == len(set(WEAKENINGS)) >= 80
+
+
+def test_what_is_critical_fails_the_verification_and_a_notice_does_not(
+        watched: psycopg.Connection, names: dict[str, str]):
+    with watched.transaction(force_rollback=True):
+        watched.execute("create role mallory createrole")
+        assert list(findings(watched)) == [OTHER_MAKERS]
+        assert failures(watched) == {}
+        watched.execute("alter role {ann} createrole".format(**names))
+        assert failures(watched) == {MAKERS: names["ann"], PLAIN: names["ann"]}
+
+
+def test_a_database_fresh_from_a_superuser_has_nothing_to_report(database: Database):
+    with database.connect() as conn:
+        assert findings(conn) == failures(conn) == {}
+
+
+def test_a_database_fresh_from_its_owner_reports_that_the_owner_makes_roles(owned: Database):
+    with owned.connect() as conn:
+        migrator(conn).migrate()
+        assert failures(conn) == {}
+        reason = ("roles that they made, and no others" if conn.info.server_version >= 160000 else
+                  "before 16, CREATEROLE may grant itself any role but a superuser's")
+        assert conn.execute("select check_name, severity, detail from security.check()"
+                            " where not ok").fetchall() == [
+            (OTHER_MAKERS, "notice", f"{owned.parts['user']}: {reason}")]
