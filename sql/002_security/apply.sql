@@ -863,7 +863,8 @@ set row_security = on
 as $func$
 begin
     perform security.require_bot(p_bot_id);
-    if p_token is null or p_token !~ '^[!-~]{1,1000}$' then
+    -- a regular expression counts to 255 only
+    if p_token is null or p_token !~ '^[!-~]+$' or length(p_token) > 1000 then
         raise exception using
             errcode = 'MB107',
             message = format('the token for bot %s is empty, too long or holds a blank '
