@@ -592,6 +592,8 @@ as $func$
 begin
     perform security.end_connections(p_login);
     execute format('revoke connect on database %I from %I', current_database(), p_login);
+    -- a large object or default privileges of its own, which any login may make, would keep it
+    execute format('drop owned by %I', p_login);
     execute format('drop role %I', p_login);
 end
 $func$;
