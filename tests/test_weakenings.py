@@ -120,7 +120,7 @@ POLICIES = [
     (f"alter policy own_rows on core.messages using ({HALF} or {OTHER_HALF})", POLICY,
      "own_rows on core.messages"),
     ("alter policy own_rows on core.messages using (bot_id = core.current_bot_id())", POLICY,
-     "own_rows on core.messages to app_bot"),
+     "own_rows on core.messages to public"),
     ("alter policy own_rows on core.messages with check (true)", POLICY,
      "own_rows on core.messages"),
     ("alter policy own_rows on core.messages to app_bot, app_admin", POLICY, "to app_admin"),

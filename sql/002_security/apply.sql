@@ -391,13 +391,15 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select security.set_policy(
+    -- to public: a policy for a role can be dropped by all its members (drop owned by that role)
     p_table, 'own_rows',
-    'to app_bot using ('
+    'to public using ('
     'bot_id = security.policy_bot_id() and current_user = security.policy_user())')
 $func$;
 
 comment on function security.admit_bots(regclass) is
-    'Lets each bot work on its own rows of a protected table, as far as its grants go.';
+    'Lets each bot work on its own rows of a protected table, as far as its grants go. Whoever else
+reads the table must be allowed to execute the two functions.';
 
 -- Logins ----------------------------------------------------------------------
 
@@ -641,6 +643,8 @@ begin
     perform security.end_connections(p_login);
     perform security.await_turn();
     execute format('revoke connect on database %I from %I', current_database(), p_login);
+    -- a large object or default privileges of its own, which any login may make, would keep it
+    execute format('drop owned by %I', p_login);
     execute format('drop role %I', p_login);
 end
 $func$;
@@ -927,6 +931,7 @@ set row_security = on
 as $func$
 begin
     perform security.require_bot(p_bot_id);
+    -- a regular expression counts to 255 only
     if p_token is null or p_token !~ '^[!-~]+$' or length(p_token) > 1000 then
         raise exception using
             errcode = 'MB107',
@@ -1144,6 +1149,9 @@ grant execute on function
     security.policy_user(),
     security.get_bot_token()
 to app_bot;
+-- own_rows is asked for everybody who reads: whoever is no bot gets nothing by it.
+grant execute on function security.policy_bot_id(), security.policy_user()
+to app_backup, app_owner, app_upkeep;
 
 -- What the triggers keep: for every bot, by column.
 do $upkeep$
@@ -1524,7 +1532,7 @@ select 'every policy says what its role may have it say', count(*) = 0, 'critica
 from policy
 where not polpermissive or not case
     when relispartition then role = 'app_backup' and polcmd = 'r' and qual = 'true'
-    when role = 'app_bot' then
+    when role = 'public' then
         polcmd = '*' and with_check is null and qual = '((bot_id = security.policy_bot_id()) AND '
             '(CURRENT_USER = security.policy_user()))'
     when role = 'app_admin' then

@@ -71,7 +71,7 @@ with result (place, check_name, offenders) as (
     select 4, 'each level may call its functions, and no other of ours', (
         select string_agg(format('%s: %s', e.level, f.functions), '; ')
         from (values
-            ('app_base', null), ('app_backup', null),
+            ('app_base', null), ('app_backup', 'policy_bot_id policy_user'),
             ('app_bot', 'check_message current_bot_id ensure_contact ensure_conversation '
              'get_bot_token policy_bot_id policy_user record_message'),
             ('app_admin', 'caller check_message current_bot_id ensure_contact ensure_conversation '

@@ -3134,7 +3134,7 @@ grant execute on function
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.ensure_conversation(bigint, bigint, text),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
-    security.refuse_write()
+    security.refuse_write(), security.policy_bot_id(), security.policy_user()
 to app_importer;
 
 -- A contact's row is locked and a conversation is stored with its messages, in one statement: that
