@@ -355,19 +355,26 @@ def limits(results: Results) -> list[tuple]:
 
 
 def run(lab: Lab, rounds: int, screen: Screen) -> int:
-    """Races the contenders in a prepared laboratory, prints tables; 1 if their rows differ."""
+    """Races the contenders in a prepared laboratory, prints tables; 1 if their rows differ: those
+    that they return, before the race, or those that they have left after it."""
     with Arena(lab) as arena:
-        differences = arena.differing()
+        if differences := arena.differing():
+            return fail(differences, screen)
         results = arena.race(rounds, screen.say)
-        differences += arena.leftovers()
+        differences = arena.leftovers()
     screen.rows(["operation", "protocol", "contender", "cpu_us", "wall_us", "cpu_of_base",
                  "wall_of_base"], table(results))
     screen.say("of_base: how fast, the base being 1 (more is better); cpu: of the backend alone")
     screen.rows(["limit", "wanted", "cpu", "wall", ""], limits(results))
     screen.say(f"load at the end {os.getloadavg()[0]:.1f}")
+    return fail(differences, screen) if differences else 0
+
+
+def fail(differences: list[str], screen: Screen) -> int:
+    """Says what differs; returns the exit code."""
     for difference in differences:
         screen.warn(difference)
-    return 1 if differences else 0
+    return 1
 
 
 def main() -> int:

@@ -18,8 +18,9 @@ begin
             select pg_get_triggerdef(oid) from pg_trigger
             where tgrelid = v_table and not tgisinternal);
         execute format('alter table %s set schema aside', v_table);
-        execute format('create table core.%I (like aside.%1$I including all) with (fillfactor = %s)',
-                       v_name, case v_name when 'conversations' then 80 else 100 end);
+        execute format('create table core.%I (like aside.%1$I including all) '
+                       'with (fillfactor = %s)', v_name,
+                       case v_name when 'conversations' then 80 else 100 end);
         execute format(
             'insert into core.%I overriding system value select * from aside.%1$I order by %s',
             v_name, case v_name when 'bots' then 'bot_id' when 'bot_metrics' then 'bot_id, day'
