@@ -82,6 +82,7 @@ CODES = "every code that security raises is in core.error_code"
 IMPORTER = "app_importer is let in where the import writes, and nowhere else"
 IMPORT_OWNER = "app_importer owns schema json_import"
 IMPORT_TABLES = "nobody has a right on the tables of json_import, but app_backup to read"
+IMPORT_KEEPS = "a bot that is dropped takes its files along"
 IMPORT_CALLS = "a bot calls nothing of json_import, an admin what shows rejects"
 
 LEAF = "core_partitions.messages_p3"
@@ -109,6 +110,7 @@ ROW_SECURITY = [
     (f"alter table {LEAF} force row level security", LEAF_RLS, LEAF),
     (f"alter table {LEAF} disable row level security", LEAF_RLS, LEAF),
     ("delete from core.leaf_hook", HOOK, "no hook"),
+    ("delete from security.keeper", IMPORT_KEEPS, "not asked"),
     (f"delete from core.leaf_hook; {NEW_LEAF}", LEAF_RLS, "core_partitions.bot_metrics_p3"),
     (f"delete from core.leaf_hook; {NEW_LEAF}", GUARDS,
      "refuse_truncate on core_partitions.bot_metrics_p3"),
@@ -472,7 +474,8 @@ def test_every_rule_has_a_weakening_that_breaks_it(watched: psycopg.Connection):
     rules |= {name for name, _, _ in migrations.check(watched, MIGRATIONS[1])}
     broken = {check for _, check, _ in WEAKENINGS}
     assert rules <= broken
-    assert broken - rules == {IMPORTER, IMPORT_OWNER, IMPORT_TABLES, IMPORT_CALLS}
+    assert broken - rules == {
+        IMPORTER, IMPORT_OWNER, IMPORT_TABLES, IMPORT_KEEPS, IMPORT_CALLS}
     assert len(WEAKENINGS) == len(set(WEAKENINGS)) >= 80
 
 
