@@ -742,7 +742,8 @@ $func$;
 
 comment on function security.drop_bot(bigint, boolean) is
     'Drops a bot and its login and ends its connections; with p_discard its contacts, conversations,
-messages and metrics too, and what an import kept of them. Its id is not used again. MB003, MB105; MB106: it has rows.';
+messages and metrics too, and what an import kept of them. Its id is not used again. MB003, MB105;
+MB106: it has rows.';
 
 create function security.create_login(p_name text, p_what text, p_verifier text)
 returns void
