@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from core_rows import (
     verifier,
     wrong_counters,
 )
+from import_helpers import make_folder, run_import, said
 from psycopg import sql
 
 from fleet import server
@@ -335,6 +337,36 @@ def test_a_bot_without_a_password_does_not_get_in(asking: Database):
         asking.connect(user=f"bot_{bot}", password="")
     with pytest.raises(psycopg.OperationalError, match="password"):
         asking.connect(user=f"bot_{bot}", password=f"bot_{bot}")
+
+
+def test_a_bot_that_goes_takes_along_what_an_import_kept_of_it(database: Database, tmp_path: Path):
+    for name in ("Ева", "Zoe"):
+        folder = make_folder(tmp_path / name, {
+            "girls_data/1.json": {"chat_id": 1, "name": name},
+            "conversations/1.json": [said("hello")], "conversations/2.json": '[{"broken'})
+        run_import(database, folder, "--bot", name, code=None)
+    count = {table: f"select count(*) from json_import.{table}"
+             for table in ("file", "reject", "kept_bytes", "profile_source")}
+    before = {table: database.execute(text)[0][0] for table, text in count.items()}
+    assert all(rows and rows % 2 == 0 for rows in before.values()), before
+    with database.connect() as conn:
+        bot = call(conn, "select bot_id from core.bots where name = 'Ева'")
+        with refused(conn, "MB106"):
+            conn.execute("select security.drop_bot(%s)", [bot])
+        conn.execute("select security.drop_bot(%s, true)", [bot])
+        assert {table: call(conn, text) for table, text in count.items()} == {
+            table: rows // 2 for table, rows in before.items()}
+        assert call(conn, "select count(*) from json_import.file where bot_id = %s", bot) == 0
+        assert not failed_checks(conn)
+        # of a bot whose every file is in quarantine there is nothing but these
+        bot = create_bot(conn)
+        conn.execute("set role app_importer")
+        conn.execute("insert into json_import.file (bot_id, path, kind,"
+                     " status, octets, reason, run_id) select %s, 'x', 'other', 'ignored', 0, 'x',"
+                     " max(run_id) from json_import.run", [bot])
+        conn.execute("reset role")
+        with refused(conn, "MB106"):
+            conn.execute("select security.drop_bot(%s)", [bot])
 
 
 # People and workers ----------------------------------------------------------

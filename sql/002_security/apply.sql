@@ -651,17 +651,59 @@ $func$;
 
 comment on function security.drop_role(text) is 'Drops a login that was made for this database.';
 
+create table security.keeper (
+    holds    regprocedure  not null,
+    discard  regprocedure  not null,
+
+    constraint keeper_pk primary key (holds)
+);
+
+comment on table security.keeper is
+    'What later migrations keep of a bot beside its rows in core: each adds its two functions of a
+bot_id, and removes them again. drop_bot asks the one and calls the other.';
+comment on column security.keeper.holds is 'Returns whether anything of the bot is kept.';
+comment on column security.keeper.discard is 'Deletes it; called before the rows in core go.';
+
+create function security.has_rows(p_bot_id bigint)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_holds  regproc;
+    v_found  boolean := exists (select from core.girls_profiles where bot_id = p_bot_id)
+                     or exists (select from core.bot_metrics where bot_id = p_bot_id);
+begin
+    for v_holds in select k.holds::oid::regproc from security.keeper as k order by k.holds::oid loop
+        exit when v_found;
+        execute format('select %s($1)', v_holds) into v_found using p_bot_id;
+    end loop;
+    return v_found;
+end
+$func$;
+
+comment on function security.has_rows(bigint) is
+    'Whether anything is kept of a bot beside its row in core.bots.';
+
 create function security.discard_rows(p_bot_id bigint)
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
+declare
+    v_discard  regproc;
 begin
     -- parents locked first, so that nobody adds a row behind what is deleted
     perform from core.bots where bot_id = p_bot_id for update;
     perform from core.girls_profiles where bot_id = p_bot_id order by profile_id for update;
     perform from core.conversations where bot_id = p_bot_id order by conversation_id for update;
+    for v_discard in
+        select k.discard::oid::regproc from security.keeper as k order by k.holds::oid
+    loop
+        execute format('select %s($1)', v_discard) using p_bot_id;
+    end loop;
     -- through the roots, children first: so that every trigger sees it
     delete from core.bot_metrics where bot_id = p_bot_id;
     delete from core.messages where bot_id = p_bot_id;
@@ -686,8 +728,7 @@ begin
     if p_discard then
         perform security.end_connections(v_login);
         perform security.discard_rows(p_bot_id);
-    elsif exists (select from core.girls_profiles where bot_id = p_bot_id)
-       or exists (select from core.bot_metrics where bot_id = p_bot_id) then
+    elsif security.has_rows(p_bot_id) then
         raise exception using
             errcode = 'MB106',
             message = format('bot %s still has rows', p_bot_id),
@@ -701,7 +742,8 @@ $func$;
 
 comment on function security.drop_bot(bigint, boolean) is
     'Drops a bot and its login and ends its connections; with p_discard its contacts, conversations,
-messages and metrics too. Its id is not used again. MB003, MB105; MB106: it has rows.';
+messages and metrics too, and what an import kept of them. Its id is not used again. MB003, MB105;
+MB106: it has rows.';
 
 create function security.create_login(p_name text, p_what text, p_verifier text)
 returns void

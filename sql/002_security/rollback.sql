@@ -111,6 +111,8 @@ drop function security.require_login(text);
 drop function security.create_login(text, text, text);
 drop function security.drop_bot(bigint, boolean);
 drop function security.discard_rows(bigint);
+drop function security.has_rows(bigint);
+drop table security.keeper;
 drop function security.drop_role(text);
 drop function security.end_connections(text);
 drop function security.rotate_bot_password(bigint, text);

@@ -3081,6 +3081,40 @@ $func$;
 comment on function json_import.check() is
     'Whether the tables hold what the ledger says: (check_name, ok, detail), for verify.sql.';
 
+-- A bot that goes -------------------------------------------------------------
+
+create function json_import.holds_bot(p_bot_id bigint)
+returns boolean
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select exists (select from json_import.file where bot_id = p_bot_id)
+$func$;
+
+comment on function json_import.holds_bot(bigint) is
+    'Whether the ledger knows files of a bot; for security.drop_bot.';
+
+create function json_import.discard_bot(p_bot_id bigint)
+returns void
+language sql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+-- rejects, the bytes kept and what contacts came from go with their file
+delete from json_import.file where bot_id = p_bot_id
+$func$;
+
+comment on function json_import.discard_bot(bigint) is
+    'Forgets the files of a bot, those in quarantine with their bytes; for security.drop_bot.';
+
+insert into security.keeper (holds, discard)
+values ('json_import.holds_bot(bigint)', 'json_import.discard_bot(bigint)');
+
 -- Grants ----------------------------------------------------------------------
 
 revoke execute on all functions in schema json_import from public;
@@ -3105,6 +3139,9 @@ grant execute on function
     json_import.messages_by_month(bigint), json_import.recent_runs(integer),
     json_import.reconcile(bigint, text[], bytea[]), json_import.check()
 to app_super_admin, app_owner;
+grant usage on schema json_import to app_provisioner;
+grant execute on function json_import.holds_bot(bigint), json_import.discard_bot(bigint)
+to app_provisioner;
 grant select on all tables in schema json_import to app_backup;
 
 do $importer$

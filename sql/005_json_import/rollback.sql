@@ -43,6 +43,10 @@ revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security from app_importer;
 revoke all on schema core, security from app_importer;
 
+delete from security.keeper where holds = 'json_import.holds_bot(bigint)'::regprocedure;
+drop function json_import.discard_bot(bigint);
+drop function json_import.holds_bot(bigint);
+
 drop function json_import.check();
 drop function json_import.check_files();
 drop function json_import.check_messages();

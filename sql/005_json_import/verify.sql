@@ -50,7 +50,15 @@ with result (place, check_name, offenders) as (
         where c.relnamespace = 'json_import'::regnamespace and g.grantee <> c.relowner
           and not (g.grantee = to_regrole('app_backup') and g.privilege_type = 'SELECT'))
     union all
-    select 6, 'a bot calls nothing of json_import, an admin what shows rejects', (
+    select 6, 'a bot that is dropped takes its files along', (
+        select 'not asked'
+        where not exists (
+            select
+            from security.keeper
+            where holds = to_regprocedure('json_import.holds_bot(bigint)')
+              and discard = to_regprocedure('json_import.discard_bot(bigint)')))
+    union all
+    select 7, 'a bot calls nothing of json_import, an admin what shows rejects', (
         select string_agg(format('%s for %s', p.oid::regprocedure, e.level), ', ')
         from pg_proc as p
         cross join (values ('app_base', ''), ('app_bot', ''), ('app_backup', ''),
@@ -63,7 +71,7 @@ select check_name, offenders is null as ok, offenders as detail
 from (
     select place, check_name, offenders from result
     union all
-    select 6 + row_number() over (), check_name,
+    select 7 + row_number() over (), check_name,
            case when not ok then coalesce(detail, 'not so') end
     from json_import.check()
 ) as r
