@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PROJECT, Database, clone
+from conftest import PROJECT, Database, clone, drop_logins
 from psycopg import sql
 
 from fleet import migrations, server
@@ -84,6 +84,26 @@ def login(database: Database, name: str, attributes: str = "") -> Iterator[Datab
             yield Database(database.parts | {"user": name, "password": password})
         finally:
             conn.execute(sql.SQL("drop owned by {}; drop role {}").format(role, role))
+
+
+@contextmanager
+def owner_database(cluster: Database) -> Iterator[Database]:
+    """A new database, as seen by its owner, who has CREATEROLE and is no superuser."""
+    name = f"fleet_owner_{secrets.token_hex(6)}"
+    with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
+        database = sql.Identifier(name)
+        conn.execute(sql.SQL("create database {} owner {} template template0").format(
+            database, database))
+        # roles of an earlier database: who made them must allow their use (16 and newer)
+        for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
+                                    ).fetchall():
+            conn.execute(sql.SQL("grant {} to {} with admin option").format(
+                sql.Identifier(role), database))
+        try:
+            yield Database(owner.parts | {"dbname": name})
+        finally:
+            conn.execute(sql.SQL("drop database {} with (force)").format(database))
+            drop_logins(conn, name)
 
 
 def make_bot(database: Database, name: str | None = None) -> tuple[int, Database]:

@@ -7,27 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import PROJECT, Database
-from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, psql
+from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, owner_database, psql
 from psycopg import sql
 
 
 @pytest.fixture
 def owned(cluster: Database) -> Iterator[Database]:
     """A new database, connected to as its owner."""
-    name = f"fleet_owner_{secrets.token_hex(6)}"
-    with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
-        database = sql.Identifier(name)
-        conn.execute(sql.SQL("create database {} owner {} template template0").format(
-            database, database))
-        # roles of an earlier database: who made them must allow their use (16 and newer)
-        for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
-                                    ).fetchall():
-            conn.execute(sql.SQL("grant {} to {} with admin option").format(
-                sql.Identifier(role), database))
-        try:
-            yield Database(owner.parts | {"dbname": name})
-        finally:
-            conn.execute(sql.SQL("drop database {} with (force)").format(database))
+    with owner_database(cluster) as database:
+        yield database
 
 
 def test_the_owner_migrates_rolls_back_and_migrates_again(owned: Database):
