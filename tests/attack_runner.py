@@ -14,6 +14,7 @@ from attacks import Alike, At, Attack, Login, Plan, Program, Refused, Rows, Step
 from conftest import Database
 from core_rows import program, verifier
 from psycopg import sql
+from role_matrix import Cell
 
 KEPT = ("core.bots", "core.girls_profiles", "core.conversations", "core.messages",
         "core.bot_metrics", "security.bot_token", "json_import.file")  # parents first
@@ -371,3 +372,34 @@ def opened(database: Database, migrator: Database | None = None) -> Iterator[Wor
         yield world
     finally:
         world.close()
+
+
+# The matrix of roles -------------------------------------------------------------
+
+def check_cell(world: World, cell: Cell) -> list[str]:
+    """Tries every command of a cell, undoes it, and returns what comes of it against the design."""
+    mine = {"bot": "me", "same": "same", "far": "far"}.get(cell.role, "me")
+    other = "far" if mine == "same" else "same"
+    bots = {"none": set(), "own": {world.names[mine]}, "me": {world.names["me"]},
+            "all": {world.names[n] for n in ("me", "same", "far")}}
+    conn, wrong = world.session(cell.role), []
+    for (command, statements), gives in zip(cell.statements, cell.gives, strict=True):
+        for statement in statements:
+            statement = re.sub(r"\{(mine|other)", lambda m: "{" + {"mine": mine, "other": other}[
+                m[1]], statement)
+            conn.execute("begin")
+            if cell.role.startswith("app_"):
+                conn.execute(f"set local role {cell.role}")
+            outcome = execute(conn, world.fill_in(statement))
+            conn.rollback()
+            conn.execute("reset role")
+            if gives in bots:
+                fits = not outcome.sqlstate and set(outcome.rows) in (
+                    bots[gives], {f"TOKEN-{mine}"} if "token" in statement else bots[gives])
+            elif gives == "done":
+                fits = not outcome.sqlstate and outcome.rows != ["False"]
+            else:
+                fits = outcome.sqlstate == gives.replace("no", "42501")
+            if not fits:
+                wrong.append(f"{command}: {world.fill_in(statement)} gave {outcome}, not {gives}")
+    return wrong

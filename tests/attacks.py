@@ -796,8 +796,8 @@ RIGHTS = [
            ("select bot_id, token_set_at is not null from security.list_bots() order by 1",),
            rows("{me} | True", "{same} | True", "{far} | True")),
     Attack("the check of rules shows no token", "super_admin",
-           ("select count(*) from security.check() where severity = 'critical' and not ok",),
-           rows("0")),
+           ("select check_name, detail from security.check() where severity = 'critical'"
+            " and not ok",), rows()),
     *_group("bot", Refused("42501", "permission denied for (function|schema)"), {
         "a bot makes no bot by function": "select security.create_bot('x')",
         "a bot drops no bot by function": "select security.drop_bot({same}, true)",
@@ -966,16 +966,168 @@ OBJECTS = [
            (Program("pg_dumpall", ("--roles-only",)),), Refused("EXIT 1", "permission denied")),
 ]
 
+SISTERS = [
+    *[Attack(f"{article} {who} does not connect to a sister database", who,
+             (Login("select 1", {"dbname": "{sister}"}),),
+             Refused("FATAL", "permission denied for database"))
+      for article, who in (("a", "bot"), ("an", "admin"), ("a", "super_admin"), ("a", "worker"))],
+    *_group("super_admin", Refused("MB003", "there is no bot"), {
+        "a sister's bot is not dropped": "select security.drop_bot({sister_bot}, true)",
+        "a sister's bot gets no token": "select security.set_bot_token({sister_bot}, 'x')",
+        "a sister's bot goes to no admin of ours":
+            "select security.grant_bot_to_admin({sister_bot}, '{admin}')",
+        "a sister's bot goes to no worker of ours":
+            "select security.create_worker('intruder', array[{sister_bot}]::bigint[])",
+    }),
+    Attack("a sister's login is none of ours to drop", "super_admin",
+           ("select security.drop_login('{sister_admin}')",), Refused("MB105", "is no admin")),
+    Attack("a sister's admin gets no bot of ours", "super_admin",
+           ("select security.grant_bot_to_admin({me}, '{sister_admin}')",),
+           Refused("MB105", "is no admin")),
+    Attack("a sister's bots are in no list of ours", "super_admin",
+           ("select bot_id from security.list_bots() order by 1",),
+           rows("{me}", "{same}", "{far}")),
+]
+
+# What is left open, with its exact extent; SECURITY.md names each cure.
 RESIDUES = [
     *_group("bot", rows("65"), {
         "the catalog tells any login how many rows a leaf has":
             "select reltuples::int from pg_class where relname = 'messages_{me_leaf}'",
-        "EXPLAIN ANALYZE tells how many rows of the leaf are others'":
-            ("set enable_indexscan = off", "set enable_bitmapscan = off",
-             "select 65"),
-    }),
-    Attack("a bot may hear what another sends by NOTIFY", "bot",
+    }, kind="residue"),
+    *_group("bot", rows("True"), {
+        "the statistics tell any login how much a leaf is written":
+            "select count(n_tup_ins) = 1 from pg_stat_all_tables"
+            " where relname = 'messages_{far_leaf}'",
+        "any login reads the size of a leaf":
+            "select pg_relation_size(oid) > 0 from pg_class where relname = 'messages_{far_leaf}'",
+        "any login reads the names of roles":
+            "select count(*) = 3 from pg_roles where rolname in"
+            " ('bot_{me}', 'bot_{same}', 'bot_{far}')",
+        "any login reads which database a login belongs to":
+            "select shobj_description(oid, 'pg_authid') = 'bot {same} of database {db}'"
+            " from pg_roles where rolname = 'bot_{same}'",
+        "any login reads who is a member of what":
+            "select count(*) = 1 from pg_auth_members where roleid = 'bot_{me}'::regrole"
+            " and member = '{admin}'::regrole",
+        "any login reads the names of databases":
+            "select count(*) > 1 from pg_database",
+        "any login reads the text of functions and policies":
+            "select prosrc ~ 'current_user' from pg_proc where proname = 'policy_bot_id'",
+        "any login reads the cluster's clock of transactions":
+            "select pg_current_wal_insert_lsn() is not null"
+            " and pg_snapshot_xmax(pg_current_snapshot()) is not null",
+        "any login may make a large object": ("begin", "select lo_create(0) > 0"),
+        "any login may write to the write-ahead log":
+            "select pg_logical_emit_message(false, 'x', 'y') is not null",
+        "a bot may take as much memory as it says":
+            ("set work_mem = '1GB'", "select current_setting('work_mem') = '1GB'"),
+    }, kind="residue"),
+    Attack("any login sees who is connected, and the name of the program", "bot",
+           (At("same", "set application_name = 'program of same'"),
+            "select distinct application_name from pg_stat_activity"
+            " where usename = 'bot_{same}'"), rows("program of same"), kind="residue"),
+    Attack("any login sees which tables are being used", "bot",
+           (At("same", "begin"), At("same", "lock table core.conversations in access share mode"),
+            "select distinct l.mode from pg_locks as l"
+            " join pg_class as c on c.oid = l.relation and c.relname = 'conversations'"
+            " where l.pid <> pg_backend_pid()"), rows("AccessShareLock"), kind="residue"),
+    Attack("EXPLAIN ANALYZE tells how many rows of the leaf are others'", "bot",
+           ("set enable_indexscan = off", "set enable_bitmapscan = off",
+            "explain (analyze, timing off, summary off) select * from core.messages"),
+           Plan(("Rows Removed by Filter: 60",)), kind="residue"),
+    Attack("a text that is common in the leaf is expected more often, though it is another's",
+           "bot", ("explain select * from core.messages where body = 'BODY-same'",),
+           Plan(("Seq Scan.*rows=2 ",)), kind="residue", shows=True),
+    Attack("a text that nobody in the leaf has is expected once",
+           "bot", ("explain select * from core.messages where body = 'BODY-none'",),
+           Plan(("Seq Scan.*rows=1 ",)), kind="residue", shows=True),
+    Attack("ids are counted over the fleet", "bot",
+           (INSERT + "({me}, {me_conversation}, 'in', 'before')",
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            INSERT + "({me}, {me_conversation}, 'in', 'after')",
+            "select max(message_id) filter (where body = 'after')"
+            " - max(message_id) filter (where body = 'before') from core.messages"),
+           rows("3"), kind="residue", is_arranged=True),
+    Attack("a merge that reads no column of its target tells that others have rows", "bot",
+           ("merge into core.messages as m using (values (1)) as v (n) on true"
+            " when matched then update set body = 'x'",),
+           Refused("42501", "target row violates row-level security"), kind="residue"),
+    Attack("a bot hears what another sends by NOTIFY", "bot",
            ("listen fleet", At("same", "notify fleet, 'hello'"), "select 1"),
-           Plan(("fleet: hello",))),
+           Plan(("fleet: hello",)), kind="residue"),
+    Attack("an advisory lock is anybody's", "bot",
+           (At("same", "select pg_advisory_lock(7)"), "select pg_try_advisory_lock(7)"),
+           rows("False"), kind="residue"),
+    Attack("a bot may keep a table from being altered", "bot",
+           ("begin", "lock table core.messages in access share mode"),
+           Tag("LOCK TABLE"), kind="residue"),
+    Attack("a bot may lift its own time limits", "bot",
+           ("set statement_timeout = 0", "set idle_in_transaction_session_timeout = 0",
+            "select current_setting('statement_timeout'),"
+            " current_setting('idle_in_transaction_session_timeout')"), rows("0 | 0"),
+           kind="residue"),
+    Attack("a bot may change its own password, to a clear one", "bot",
+           ("begin", "alter role current_user password 'PASSWORD-me'"), Tag("ALTER ROLE"),
+           kind="residue"),
+    Attack("a bot may change its own settings", "bot",
+           ("begin", "alter role current_user set statement_timeout = 0"), Tag("ALTER ROLE"),
+           kind="residue"),
+    Attack("a bot may give default privileges on what it can't make", "bot",
+           ("begin", "alter default privileges grant select on tables to public"),
+           Tag("ALTER DEFAULT PRIVILEGES"), kind="residue"),
+    Attack("a bot may write to the server's log", "bot",
+           ("do $$ begin raise log 'a line of a bot'; end $$",), Tag("DO"), kind="residue"),
+    Attack("any login may enter a database that PUBLIC may, and make temporary tables there",
+           "bot", (Login("create temp table t (n int)", {"dbname": "postgres"}),),
+           Tag("CREATE TABLE"), kind="residue"),
+    Attack("a policy's function used in a query of its own goes stale", "worker",
+           (GENERIC, AS_ME, "prepare p as select security.policy_bot_id()", "execute p", AS_SAME,
+            "execute p"), rows("{me}"), kind="residue"),
+    Attack("a worker that goes back becomes another of its bots", "worker",
+           (AS_ME, "reset role", AS_SAME, "select distinct bot_id from core.messages"),
+           rows("{same}"), kind="residue"),
+    Attack("a cursor that was being read goes on after a change of role", "worker",
+           ("begin", AS_ME, "declare c cursor for select bot_id from core.messages", "fetch 1 in c",
+            AS_SAME, "fetch 1 in c"), rows("{me}"), kind="residue"),
+    Attack("a cursor that was held keeps its rows after a change of role", "worker",
+           ("begin", AS_ME, "declare c cursor with hold for select distinct bot_id"
+            " from core.messages", "commit", AS_SAME, "fetch all in c"), rows("{me}"),
+           kind="residue"),
+    Attack("an admin who became a bot gets its token", "admin",
+           (AS_ME, "select security.get_bot_token()"), rows("TOKEN-me"), kind="residue"),
+    Attack("an admin who became a bot may set its password", "admin",
+           ("begin", AS_ME, "alter role current_user password 'PASSWORD-me'"), Tag("ALTER ROLE"),
+           kind="residue"),
+    Attack("before 16 an admin sees the statements of a granted bot's sessions", "admin",
+           (At("bot", "select 'BODY-me'"),
+            "select (query = 'select ''BODY-me''')"
+            " = (current_setting('server_version_num')::integer < 160000)"
+            " from pg_stat_activity where usename = 'bot_{me}'"), rows("True"), kind="residue"),
+    Attack("an admin may take all admins' list of bots away", "admin",
+           ("begin", "drop owned by app_admin",
+            "select count(*) from pg_policy where polname = 'app_admin_select'"), rows("0"),
+           kind="residue"),
+    Attack("a super_admin may take all super_admins' sight away", "super_admin",
+           ("begin", "drop owned by app_super_admin",
+            "select count(*) from pg_policy where polname = 'app_super_admin_select'"), rows("0"),
+           kind="residue"),
+    Attack("a super_admin makes super_admins", "super_admin",
+           ("begin", "select security.create_admin('friend_of_{super_admin}', null, true)"),
+           rows(""), kind="residue"),
+    Attack("the owner reads leaves by their names", "app_owner",
+           ("select count(*) from core_partitions.messages_{me_leaf}",), rows("65"),
+           kind="residue"),
+    Attack("the owner may stop the policies", "app_owner",
+           ("begin", "alter table core.messages no force row level security",
+            "select count(*) from core.messages"), rows("68"), kind="residue"),
+    Attack("who migrated without being a superuser acts for the definers, and sees all",
+           "migrator", ("select count(*) from core.messages",), rows("68"), kind="residue",
+           shows=True, installed="owner"),
+    Attack("a superuser reads all, tokens too", "superuser",
+           ("select token from security.bot_token order by bot_id",),
+           rows("TOKEN-me", "TOKEN-same", "TOKEN-far"), kind="residue", shows=True),
 ]
+
 ATTACKS = [*READS, *WRITES, *ORACLES, *CACHES, *CHANGES_OF_ROLE, *RIGHTS, *OBJECTS, *RESIDUES]

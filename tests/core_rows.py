@@ -86,9 +86,9 @@ def login(database: Database, name: str, attributes: str = "") -> Iterator[Datab
             conn.execute(sql.SQL("drop owned by {}; drop role {}").format(role, role))
 
 
-@pytest.fixture
-def owned(cluster: Database) -> Iterator[Database]:
-    """A new database, connected to as its owner."""
+@contextmanager
+def owner_database(cluster: Database) -> Iterator[Database]:
+    """A new database, as seen by its owner, who has CREATEROLE and is no superuser."""
     name = f"fleet_owner_{secrets.token_hex(6)}"
     with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
         database = sql.Identifier(name)
@@ -104,6 +104,13 @@ def owned(cluster: Database) -> Iterator[Database]:
         finally:
             conn.execute(sql.SQL("drop database {} with (force)").format(database))
             drop_logins(conn, name)
+
+
+@pytest.fixture
+def owned(cluster: Database) -> Iterator[Database]:
+    """A new database, connected to as its owner."""
+    with owner_database(cluster) as database:
+        yield database
 
 
 def make_bot(database: Database, name: str | None = None) -> tuple[int, Database]:

@@ -1,0 +1,150 @@
+"""Who may do what, as data: one cell for each role and each kind of thing, as in the design.
+
+A column lists commands with the statements that try them; a cell says for each command what comes
+of it: `no` (refused, 42501), another SQLSTATE, `none` (works on no row), `own` (of the bot that
+asks), `me` (of the bot that was granted to the admin), `all`, or `done` (a function that returned).
+A later migration adds a column. In the SQL, {mine} is the asking bot's id, elsewhere that of `me`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one role may do with the things of one column."""
+
+    role: str
+    column: str
+    statements: tuple[tuple[str, tuple[str, ...]], ...]  # by command
+    gives: tuple[str, ...]
+    installed: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.role} and {self.column}"
+
+
+ROLES = ("app_base", "app_bot", "bot", "same", "far", "admin", "super_admin", "worker", "plain",
+         "app_backup", "app_owner", "migrator")
+BOTS = ("bot", "same", "far")
+CORE = {
+    "core.girls_profiles": ("bot_id, telegram_id, chat_id", "{mine}, 333, 333", "name"),
+    "core.conversations": ("bot_id, profile_id, chat_id", "{mine}, {mine_profile}, 333",
+                           "metadata"),
+    "core.messages": ("bot_id, conversation_id, direction, body",
+                      "{mine}, {mine_conversation}, 'in', 'x'", "body"),
+}
+LEAVES = [f"core_partitions.{t}_{{mine_leaf}}" for t in ("girls_profiles", "messages")]
+LEDGER = ("json_import.run", "json_import.file", "json_import.reject", "json_import.kept_bytes")
+COMMANDS = "select insert insert_for_another update delete truncate"
+
+
+def _on(tables: dict[str, tuple[str, str, str]]) -> dict[str, tuple[str, ...]]:
+    """The commands of SQL on tables: columns and values to insert, a column to update."""
+    return {
+        "select": tuple(f"select distinct bot_id from {t} order by 1" for t in tables),
+        "insert": tuple(f"insert into {t} ({c}) values ({v}) returning bot_id"
+                        for t, (c, v, _) in tables.items()),
+        "insert_for_another": tuple(
+            f"insert into {t} ({c}) values ({v.replace('{mine', '{other')}) returning bot_id"
+            for t, (c, v, _) in tables.items()),
+        "update": tuple(f"update {t} set {u} = {u} returning bot_id"
+                        for t, (_, _, u) in tables.items()),
+        "delete": tuple(f"delete from {t} returning bot_id" for t in tables),
+        "truncate": tuple(f"truncate {t} cascade" for t in tables),
+    }
+
+
+# column: (statements by command, what comes of them by role; any other role gets `no` throughout)
+COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
+    "contacts, conversations, messages": (_on(CORE), {
+        **dict.fromkeys(BOTS, "own own no own no no"),
+        "app_bot": "none no no none no no",
+        "admin": "none no no none no no",
+        "super_admin": "all no no none no no",
+        "app_backup": "all no no no no no",
+        "app_owner": "none no no none none MB108",
+    }),
+    "metrics": (_on({"core.bot_metrics": ("bot_id, day", "{mine}, '2025-02-02'", "messages_in")}), {
+        **dict.fromkeys(BOTS, "own no no no no no"),
+        "app_bot": "none no no no no no",
+        "admin": "none no no no no no",
+        "super_admin": "all no no no no no",
+        "app_backup": "all no no no no no",
+        "app_owner": "none no no none none MB108",
+    }),
+    "bots": (_on({"core.bots": ("name", "'x of {mine}'", "config")}), {
+        **dict.fromkeys(BOTS, "own no no no no no"),
+        "app_bot": "none no no no no no",
+        "admin": "me no no no no no",
+        "super_admin": "all no no no no no",
+        "app_backup": "all no no no no no",
+        "app_owner": "none no no none none MB108",
+    }),
+    "names of bots": (_on({"core.bot_names": ("name, bot_id", "'x', {mine}", "name")}), {
+        "super_admin": "all no no no no no",
+        "app_backup": "all no no no no no",
+        "app_owner": "none no no none none MB108",
+    }),
+    "bots by function": ({
+        "list": ("select bot_id from security.list_bots()",),
+        "create": ("select security.create_bot('new of {mine}') > 0",),
+        "drop": ("select security.drop_bot({mine})",),
+        "check": ("select count(*) > 0 from security.check()",),
+    }, {
+        "admin": "me no no no",
+        "super_admin": "all done MB106 done",
+        "app_owner": "all done MB106 done",
+        "migrator": "all done MB106 done",
+    }),
+    "tokens": (_on({"security.bot_token": ("bot_id, token", "{mine}, 'x'", "token")}), {}),
+    "tokens by function": ({
+        "get": ("select security.get_bot_token()",),
+        "set": ("select security.set_bot_token({mine}, 'TOKEN')",),
+    }, {
+        **dict.fromkeys(BOTS, "own no"),
+        "app_bot": "MB003 no",
+        "admin": "MB003 no",
+        "super_admin": "MB003 done",
+        "app_owner": "no done",
+        "migrator": "MB003 done",
+    }),
+    "leaves": ({
+        "select": tuple(f"select bot_id from {t}" for t in LEAVES),
+        "update": tuple(f"update {t} set bot_id = bot_id" for t in LEAVES),
+        "delete": tuple(f"delete from {t} where false" for t in LEAVES),
+        "truncate": tuple(f"truncate {t} cascade" for t in LEAVES),
+    }, {
+        "app_backup": "done no no no",
+        "app_owner": "done done done MB108",
+        "migrator": "done done done MB108",
+    }),
+    "import ledger": ({
+        "select": tuple(f"select count(*) > 0 from {t}" for t in LEDGER),
+        "delete": tuple(f"delete from {t} where false" for t in LEDGER),
+        "truncate": tuple(f"truncate {t} cascade" for t in LEDGER),
+    }, {"app_backup": "done no no"}),
+    "import by function": ({
+        "rejects": ("select b.bot_id from json_import.list_rejects() as r"
+                    " join core.bots as b on b.name = r.bot",),
+        "find": ("select json_import.find_bot('{mine}')",),
+        "start": ("select json_import.start_run('x') > 0",),
+        "bytes": ("select count(*) > 0 from generate_series(1, 30) as n"
+                  " cross join lateral json_import.kept_parts(n)",),
+        "report": ("select count(*) > 0 from json_import.report()",),
+        "retry": ("select * from json_import.retry(1)",),
+    }, {
+        "admin": "me me no no no no",
+        "super_admin": "all me done done done done",
+        "app_owner": "none me done done done done",
+    }),
+}
+
+# Who migrates without being a superuser is a member of the definers' roles, and sees as they see:
+# stated as a residue. Here stands what it calls; on tables it is tried by that residue alone.
+CELLS = [
+    Cell(role, column, tuple(statements.items()),
+         tuple(cells.get(role, " ".join(["no"] * len(statements))).split()),
+         "owner" if role == "migrator" else "")
+    for column, (statements, cells) in COLUMNS.items() for role in ROLES
+    if role != "migrator" or "migrator" in cells]
