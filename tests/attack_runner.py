@@ -292,6 +292,7 @@ def log_in(world: World, who: str, step: Login) -> Outcome:
     parts = {name: world.fill_in(value) for name, value in step.parts.items()}
     try:
         with world.logins[who].connect(**parts) as conn:
+            conn.prepare_threshold = None
             return execute(conn, world.fill_in(step.sql))
     except psycopg.OperationalError as error:
         return Outcome(sqlstate="FATAL", text=str(error))

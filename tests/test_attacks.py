@@ -31,6 +31,7 @@ def worlds(cluster: Database, template: Database) -> Iterator[dict[str, World]]:
             "superuser": stack.enter_context(attack_runner.opened(cloned())),
             "owner": stack.enter_context(attack_runner.opened(
                 Database(cluster.parts | {"dbname": owner.name}), owner))}
+        made["superuser"].logins["sister_owner"] = owner
         bot, _ = make_bot(sister)
         sister.execute("select security.create_admin(%s)", [f"of_{sister.name}"])
         for world in made.values():
