@@ -2,6 +2,8 @@
 
 import re
 import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Database, clone
+from conftest import PROJECT, Database, clone
 from core_rows import (
     MIGRATIONS,
     TABLES,
@@ -773,3 +775,21 @@ def test_the_owner_of_a_managed_service_runs_it_all(owned: Database):
         left = [m for m in MIGRATIONS if m.id <= SECURITY.id]  # the later ones had no say in it
         migrator(conn).rollback(left, discard_data=True)
         assert call(conn, "select to_regnamespace('core') is null")
+
+
+def test_a_super_admin_imports_reports_and_retries_without_migrating(database: Database):
+    password, name = secrets.token_hex(16), f"olga_{secrets.token_hex(4)}"
+    with database.connect() as conn:
+        conn.execute("select security.create_admin(%s, %s, true)", [name, verifier(conn, password)])
+    olga = Database(database.parts | {"user": name, "password": password})
+
+    def run(*arguments: str) -> int:
+        done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments],
+                              env=olga.environment(), capture_output=True, text=True)
+        assert "MB904" not in done.stderr, done.stderr
+        return done.returncode
+
+    legacy, broken = str(PROJECT / "examples/legacy"), str(PROJECT / "examples/broken")
+    assert [run("import", legacy), run("verify", "--source", legacy), run("report")] == [0, 0, 0]
+    assert [run("import", broken), run("rejects"), run("retry")] == [6, 6, 6]
+    assert [run("bot", "add", "x"), run("bot", "list"), run("codes")] == [0, 0, 0]

@@ -257,7 +257,9 @@ returns table (ordinal bigint, kind text, chat_id bigint, reason text)
 language sql
 immutable
 parallel safe
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 select
     e.ordinal,
