@@ -37,7 +37,8 @@ _HINTS = (
     ('role ".*" (does|is) not|pg_hba|(Peer|Ident) auth',  # 28000
      "name another user with PGUSER, or let this one in (`create role … login`, pg_hba.conf)"),
     ("too many|connection slots", "close idle sessions, or raise the limit"),  # 53300
-    ("refused|No such file|resolve|unreachable|route|idna", "start it, or run `runner.py setup`"),
+    ("refused|No such file|resolve|unreachable|route|idna|label empty",
+     "start it, or run `runner.py setup`"),
     ("", "see where each part comes from with `runner.py setup --show`"))
 
 
