@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from fleet import config
+from fleet import config, registry
 from fleet.server import Server, wheel_binaries
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -100,27 +100,16 @@ class Lab:
     def make(self, dbname: str, owner: str = "postgres") -> None:
         """Makes a database in which its owner has applied every migration."""
         with self.connect() as conn:
-            conn.execute(sql.SQL("create database {} owner {}").format(
-                sql.Identifier(dbname), sql.Identifier(owner)))
-            for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
-                                        " and %s <> 'postgres'", [owner]).fetchall():
-                conn.execute(sql.SQL("grant {} to {} with admin option").format(
-                    sql.Identifier(role), sql.Identifier(owner)))
+            create_database(conn, dbname, owner)
         subprocess.run([sys.executable, PROJECT / "runner.py", "migrate", "--quiet"], check=True,
                        stdout=subprocess.DEVNULL, env=self.environment(dbname, owner))
 
     def clone(self, template: str, dbname: str, owner: str = "postgres") -> None:
         """Makes a copy of a template in place of an older copy, whose logins go with it."""
         with self.connect() as conn:
-            for (role,) in conn.execute("select rolname from pg_roles where"
-                                        " shobj_description(oid, 'pg_authid') like %s",
-                                        [f"bot % of database {dbname}"]).fetchall():
-                conn.execute(sql.SQL("drop database if exists {} with (force)").format(
-                    sql.Identifier(dbname)))
-                conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
-            for text in ("drop database if exists {0} with (force)",
-                         "create database {0} template {1} owner {2}"):
-                conn.execute(sql.SQL(text).format(*map(sql.Identifier, (dbname, template, owner))))
+            registry.drop_database(conn, dbname)
+            conn.execute(sql.SQL("create database {} template {} owner {}").format(
+                *map(sql.Identifier, (dbname, template, owner))))
 
     def run(self, arguments: Sequence[str | Path], dbname: str, user: str = "postgres",
             codes: Sequence[int] = (0,)) -> Cost:
@@ -164,6 +153,20 @@ def _title(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
+
+
+def create_database(conn: psycopg.Connection, name: str, owner: str) -> None:
+    """Makes an empty database for `owner`, who may use the roles that an earlier one has made.
+
+    From 16 on, who made them must allow it; in a cluster without them the owner makes its own.
+    """
+    conn.execute(sql.SQL("create database {} owner {} template template0").format(
+        sql.Identifier(name), sql.Identifier(owner)))
+    for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_' and not"
+                                " (select rolsuper from pg_roles where rolname = %s)",
+                                [owner]).fetchall():
+        conn.execute(sql.SQL("grant {} to {} with admin option").format(
+            sql.Identifier(role), sql.Identifier(owner)))
 
 
 @contextmanager

@@ -248,12 +248,7 @@ def reset(ctx: Context) -> int:
     ctx.screen.confirm(f"Drop database {name} of the embedded server, with all that is in it?",
                        ctx.args.yes)
     with ctx.connect(dbname="postgres") as conn:
-        if conn.execute("select from pg_database where datname = %s", [name]).rowcount:
-            with ctx.connect() as doomed:  # its logins are the cluster's and would outlive it
-                if registry.exists(doomed, "security.bot_token"):
-                    doomed.execute("select security.drop_logins()")
-        conn.execute(query.SQL("drop database if exists {} with (force)").format(
-            query.Identifier(name)))
+        registry.drop_database(conn, name)
         conn.execute(query.SQL("create database {}").format(query.Identifier(name)))
     ctx.args.to = None
     return migrate(ctx)

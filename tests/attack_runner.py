@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 import psycopg
 from attacks import Alike, At, Attack, Login, Plan, Program, Refused, Rows, Step, Tag
 from conftest import Database
-from core_rows import program, verifier
+from core_rows import program
 from psycopg import sql
 from role_matrix import Cell
+
+from fleet.bots import verifier
 
 KEPT = ("core.bots", "core.girls_profiles", "core.conversations", "core.messages",
         "core.bot_metrics", "security.bot_token", "json_import.file")  # parents first
@@ -373,6 +375,10 @@ def opened(database: Database, migrator: Database | None = None) -> Iterator[Wor
         yield world
     finally:
         world.close()
+        with world.database.connect() as conn:
+            for who in ("plain", "stranger"):  # made by hand, so nobody else knows them
+                conn.execute(sql.SQL("drop owned by {0}; drop role {0}").format(
+                    sql.Identifier(world.names[who])))
 
 
 # The matrix of roles -------------------------------------------------------------

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fleet import config, migrations, server
+from fleet import config, migrations, registry, server
 
 # A background job ignores Ctrl-C, one of nohup hang-ups, and hands that down to what it tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -101,7 +101,8 @@ def template(cluster: Database) -> Iterator[Database]:
         migrations.Session(conn, migrations.read(PROJECT / "sql"), False, print,
                            lambda *_: None).migrate()
     yield made
-    cluster.execute(f"drop database {name} with (force)")
+    with cluster.connect() as conn:
+        registry.drop_database(conn, name)
 
 
 def clone(cluster: Database, origin: str) -> Iterator[Database]:
@@ -116,17 +117,7 @@ def clone(cluster: Database, origin: str) -> Iterator[Database]:
                 made.execute("select security.protect_database()")  # a clone has lost its rights
             yield made
         finally:
-            conn.execute(sql.SQL("drop database if exists {} with (force)").format(
-                sql.Identifier(name)))
-            drop_logins(conn, name)
-
-
-def drop_logins(conn: psycopg.Connection, database: str) -> None:
-    """Drops the logins that were made for a database that is gone: they are the cluster's."""
-    for (role,) in conn.execute("select rolname from pg_roles where"
-                                " shobj_description(oid, 'pg_authid') like %s",
-                                [f"% of database {database}"]).fetchall():
-        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+            registry.drop_database(conn, name)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PROJECT, Database, clone, drop_logins
+from conftest import PROJECT, Database, clone
 from psycopg import sql
 
-from fleet import migrations, server
+from bench.measure import create_database
+from fleet import migrations, registry, server
+from fleet.bots import verifier
 
 MIGRATIONS = migrations.read(PROJECT / "sql")
 ROOT = MIGRATIONS[0]
@@ -91,19 +94,11 @@ def owner_database(cluster: Database) -> Iterator[Database]:
     """A new database, as seen by its owner, who has CREATEROLE and is no superuser."""
     name = f"fleet_owner_{secrets.token_hex(6)}"
     with cluster.connect() as conn, login(cluster, name, "createrole") as owner:
-        database = sql.Identifier(name)
-        conn.execute(sql.SQL("create database {} owner {} template template0").format(
-            database, database))
-        # roles of an earlier database: who made them must allow their use (16 and newer)
-        for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_'"
-                                    ).fetchall():
-            conn.execute(sql.SQL("grant {} to {} with admin option").format(
-                sql.Identifier(role), database))
+        create_database(conn, name, name)
         try:
             yield Database(owner.parts | {"dbname": name})
         finally:
-            conn.execute(sql.SQL("drop database {} with (force)").format(database))
-            drop_logins(conn, name)
+            registry.drop_database(conn, name)
 
 
 @pytest.fixture
@@ -122,17 +117,24 @@ def make_bot(database: Database, name: str | None = None) -> tuple[int, Database
     return bot, Database(database.parts | {"user": f"bot_{bot}", "password": password})
 
 
-def verifier(conn: psycopg.Connection, password: str) -> str:
-    """What the server keeps of a password."""
-    return conn.pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
-
-
 def program(database: Database, name: str, *arguments: str, **variables: str
             ) -> subprocess.CompletedProcess:
     """Runs psql or pg_dump against the database, as its login; never raises for an exit code."""
     binaries = Path(os.environ.get("TEST_PG_BIN") or server.wheel_binaries())
     return subprocess.run([binaries / name, *arguments], capture_output=True, text=True,
                           env=database.environment(**variables))
+
+
+def run_runner(database: Database, *arguments: str, code: int | None = 0, said: str | None = None,
+               **variables: str) -> subprocess.CompletedProcess:
+    """Runs the runner as the database's login to its end; fails on another exit code than `code`
+    (None: any). `said` is its standard input."""
+    done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments], input=said,
+                          stdin=subprocess.DEVNULL if said is None else None, text=True,
+                          capture_output=True, env=database.environment(**variables))
+    assert code is None or done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def psql(database: Database, file: Path, **variables: str) -> subprocess.CompletedProcess:

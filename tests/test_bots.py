@@ -11,25 +11,14 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import PROJECT, Database
-from core_rows import fill
+from core_rows import fill, run_runner
 
 CANARY = "canary-4f2b9c"
 
 
-def runner(database: Database, *arguments: str, code: int = 0, said: str | None = None,
-           **variables: str) -> subprocess.CompletedProcess:
-    """Runs the runner on the database to its end; `said` is its standard input."""
-    done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments], input=said,
-                          stdin=subprocess.DEVNULL if said is None else None, text=True,
-                          capture_output=True, env=database.environment(**variables))
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def password_of(database: Database, name: str, *arguments: str) -> tuple[int, str]:
     """bot_id and password, as the command printed them."""
-    row, = json.loads(runner(database, *arguments, name, "--json").stdout)
+    row, = json.loads(run_runner(database, *arguments, name, "--json").stdout)
     return row["bot_id"], row["password"]
 
 
@@ -49,13 +38,13 @@ def fits(stored: str, password: str) -> bool:
 
 def test_a_bot_is_added_with_a_password_that_is_shown_once(database: Database, tmp_path: Path):
     log = tmp_path / "log"
-    done = runner(database, "bot", "add", "Мила", "--log", str(log))
-    bot, = json.loads(runner(database, "bot", "list", "--json").stdout)
+    done = run_runner(database, "bot", "add", "Мила", "--log", str(log))
+    bot, = json.loads(run_runner(database, "bot", "list", "--json").stdout)
     password = done.stdout.split()[-1]
     assert (bot["name"], bot["login"]) == ("Мила", f"bot_{bot['bot_id']}")
     assert fits(kept(database, bot["bot_id"]), password)
     assert password not in done.stderr + log.read_text()
-    assert not runner(database, "bot", "list").stdout.count(password)
+    assert not run_runner(database, "bot", "list").stdout.count(password)
 
 
 def test_each_password_is_another_one(database: Database):
@@ -68,7 +57,7 @@ def test_a_rotated_password_takes_the_place_of_the_old_one(database: Database):
     same, new = password_of(database, "Anna", "bot", "rotate")
     assert same == bot and new != old
     assert fits(kept(database, bot), new) and not fits(kept(database, bot), old)
-    runner(database, "bot", "rotate", "nobody", code=1)
+    run_runner(database, "bot", "rotate", "nobody", code=1)
 
 
 def test_a_password_that_was_asked_for_is_not_shown(database: Database):
@@ -86,12 +75,12 @@ def test_a_password_that_was_asked_for_is_not_shown(database: Database):
 
 
 def test_without_a_terminal_a_password_can_not_be_asked_for(database: Database):
-    assert "MB910" in runner(database, "bot", "add", "x", "--ask", code=2).stderr
+    assert "MB910" in run_runner(database, "bot", "add", "x", "--ask", code=2).stderr
     assert database.execute("select from core.bots") == []
 
 
 def test_a_dry_run_adds_nobody_and_shows_no_password(database: Database):
-    row, = json.loads(runner(database, "bot", "add", "x", "--dry-run", "--json").stdout)
+    row, = json.loads(run_runner(database, "bot", "add", "x", "--dry-run", "--json").stdout)
     assert row["password"] == ""
     assert database.execute("select from core.bots") == []
     assert database.execute("select from pg_roles where rolname = %s", [row["login"]]) == []
@@ -102,19 +91,19 @@ def test_a_bot_with_rows_is_dropped_only_when_told_to_discard_them(database: Dat
     with database.connect() as conn:
         conn.execute("select core.record_message(1, 'in', 'hello', p_bot_id => %s)", [bot])
         other = fill(conn)
-    assert "MB910" in runner(database, "bot", "drop", "Anna", code=2).stderr
-    assert "MB106" in runner(database, "bot", "drop", "Anna", "--yes", code=1).stderr
-    runner(database, "bot", "drop", "Anna", "--yes", "--discard-data", "--dry-run")
+    assert "MB910" in run_runner(database, "bot", "drop", "Anna", code=2).stderr
+    assert "MB106" in run_runner(database, "bot", "drop", "Anna", "--yes", code=1).stderr
+    run_runner(database, "bot", "drop", "Anna", "--yes", "--discard-data", "--dry-run")
     assert database.execute("select count(*) from core.messages where bot_id = %s", [bot])[0][0]
-    runner(database, "bot", "drop", "Anna", "--yes", "--discard-data")
+    run_runner(database, "bot", "drop", "Anna", "--yes", "--discard-data")
     assert database.execute("select bot_id from core.messages") == [(other,)]
     assert database.execute("select from pg_roles where rolname = %s", [f"bot_{bot}"]) == []
 
 
 def test_a_token_comes_from_stdin_and_shows_up_nowhere(database: Database, tmp_path: Path):
-    runner(database, "bot", "add", "Anna")
+    run_runner(database, "bot", "add", "Anna")
     for said, code in ((f"{CANARY}\n", 0), (f"{CANARY} x\n", 1), ("\n", 1)):
-        done = runner(database, "bot", "token", "Anna", "--log", str(tmp_path / "log"),
+        done = run_runner(database, "bot", "token", "Anna", "--log", str(tmp_path / "log"),
                       said=said, code=code)
         assert CANARY not in done.stdout + done.stderr + (tmp_path / "log").read_text()
         assert ("MB107" in done.stderr) is bool(code)
@@ -125,7 +114,7 @@ def test_in_one_bot_mode_no_other_bot_is_added_or_touched(database: Database):
     bot, _ = password_of(database, "Anna", "bot", "add")
     only = {"MULTI_BOT_ENABLED": "false", "CURRENT_BOT_ID": str(bot + 1)}
     for command in (["add", "x"], ["rotate", "Anna"], ["drop", "Anna", "--yes"]):
-        assert "MB911" in runner(database, "bot", *command, code=2, **only).stderr
+        assert "MB911" in run_runner(database, "bot", *command, code=2, **only).stderr
 
 
 @pytest.mark.parametrize("chat", ["42", "-1000000000042"])

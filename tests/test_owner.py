@@ -1,11 +1,9 @@
 """Migrating as what managed services give: the database's owner, with CREATEROLE, no superuser."""
 
 import secrets
-import subprocess
-import sys
 
-from conftest import PROJECT, Database
-from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, psql
+from conftest import Database
+from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, psql, run_runner
 from psycopg import sql
 
 pytest_plugins = "core_rows"
@@ -43,9 +41,7 @@ def test_the_owner_runs_each_file_with_psql(owned: Database):
 
 def test_a_login_that_owns_nothing_changes_nothing(cluster: Database, owned: Database):
     def refused(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments],
-                              env=stranger.environment(), capture_output=True, text=True)
-        assert done.returncode == 1, done.stderr
+        done = run_runner(stranger, *arguments, code=1)
         assert "MB904" in done.stderr
         return done.stderr
 

@@ -2,8 +2,6 @@
 
 import re
 import secrets
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +21,14 @@ from core_rows import (
     migrator,
     record,
     refused,
-    verifier,
+    run_runner,
     wrong_counters,
 )
 from import_helpers import make_folder, run_import, said
 from psycopg import sql
 
 from fleet import server
+from fleet.bots import verifier
 from fleet.errors import FleetError
 
 pytest_plugins = ("core_rows", "project")
@@ -784,8 +783,7 @@ def test_a_super_admin_imports_reports_and_retries_without_migrating(database: D
     olga = Database(database.parts | {"user": name, "password": password})
 
     def run(*arguments: str) -> int:
-        done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments],
-                              env=olga.environment(), capture_output=True, text=True)
+        done = run_runner(olga, *arguments, code=None)
         assert "MB904" not in done.stderr, done.stderr
         return done.returncode
 
