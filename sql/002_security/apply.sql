@@ -1023,11 +1023,13 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select b.bot_id, b.name, b.status, r.rolname, t.updated_at,
-       (select count(*) from pg_stat_activity as a where a.usename = r.rolname)
+select b.bot_id, b.name, b.status, r.rolname, t.updated_at, coalesce(a.sessions, 0)
 from core.bots as b
 left join pg_roles as r on r.rolname = 'bot_' || b.bot_id
 left join security.bot_token as t on t.bot_id = b.bot_id
+left join (
+    select usename, count(*) from pg_stat_activity group by usename
+) as a (usename, sessions) on a.usename = r.rolname
 where security.may_see(b.bot_id)
 order by b.bot_id
 $func$;
