@@ -401,6 +401,39 @@ comment on function security.admit_bots(regclass) is
     'Lets each bot work on its own rows of a protected table, as far as its grants go. Whoever else
 reads the table must be allowed to execute the two functions.';
 
+-- What later migrations record -------------------------------------------------
+
+create table security.event_hook (
+    hook  regprocedure  not null,
+
+    constraint event_hook_pk primary key (hook)
+);
+
+comment on table security.event_hook is
+    'Functions (kind text, severity text, detail jsonb, bot_id bigint) that are told what this
+schema does with roles: a later migration that records it adds its own, and removes it again.';
+comment on column security.event_hook.hook is 'Runs with the rights of app_provisioner.';
+
+create function security.tell(p_kind text, p_detail jsonb, p_bot_id bigint default null)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_hook  regproc;
+begin
+    for v_hook in select h.hook::oid::regproc from security.event_hook as h order by h.hook::oid
+    loop
+        execute format('select %s($1, ''notice'', $2, $3)', v_hook)
+        using p_kind, p_detail, p_bot_id;
+    end loop;
+end
+$func$;
+
+comment on function security.tell(text, jsonb, bigint) is
+    'Tells every security.event_hook what was done; fails if one of them does.';
+
 -- Logins ----------------------------------------------------------------------
 
 create function security.mark(p_what text)
@@ -498,6 +531,8 @@ begin
     if p_verifier is not null then
         perform security.set_password(p_login, p_verifier);
     end if;
+    perform security.tell('role_made', jsonb_build_object('role', p_login, 'as', p_what),
+                          substring(p_what from '^bot (.*)')::bigint);
 end
 $func$;
 
@@ -608,6 +643,7 @@ as $func$
 begin
     perform security.require_verifier(coalesce(p_verifier, ''));
     perform security.set_password(security.require_bot(p_bot_id), p_verifier);
+    perform security.tell('password_set', jsonb_build_object('role', 'bot_' || p_bot_id), p_bot_id);
 end
 $func$;
 
@@ -646,6 +682,8 @@ begin
     -- a large object or default privileges of its own, which any login may make, would keep it
     execute format('drop owned by %I', p_login);
     execute format('drop role %I', p_login);
+    perform security.tell('role_dropped', jsonb_build_object('role', p_login),
+                          substring(p_login from '^bot_([1-9][0-9]{0,17})$')::bigint);
 end
 $func$;
 
@@ -786,10 +824,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+declare
+    v_level  text := case when p_is_super then 'app_super_admin' else 'app_admin' end;
 begin
     perform security.create_login(p_name, 'admin', p_verifier);
-    execute format('grant %I to %I', case when p_is_super then 'app_super_admin'
-                                          else 'app_admin' end, p_name);
+    execute format('grant %I to %I', v_level, p_name);
+    perform security.tell('role_granted', jsonb_build_object('role', v_level, 'to', p_name));
 end
 $func$;
 
@@ -851,6 +891,8 @@ begin
             -- what the bot may do, only after SET ROLE
             || case when current_setting('server_version_num')::integer >= 160000
                     then ' with inherit false, set true' else '' end;
+    perform security.tell('role_granted',
+                          jsonb_build_object('role', 'bot_' || p_bot_id, 'to', p_name), p_bot_id);
 end
 $func$;
 
@@ -897,6 +939,8 @@ begin
             hint    = format('As a superuser: revoke %I from %I granted by <who \drg names>.',
                              v_login, p_name);
     end if;
+    perform security.tell('role_revoked', jsonb_build_object('role', v_login, 'from', p_name),
+                          p_bot_id);
 end
 $func$;
 

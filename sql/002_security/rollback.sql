@@ -125,6 +125,8 @@ drop function security.require_verifier(text);
 drop function security.kind(oid);
 drop function security.made();
 drop function security.mark(text);
+drop function security.tell(text, jsonb, bigint);
+drop table security.event_hook;
 drop table security.bot_token;
 
 drop function security.admit_bots(regclass);

@@ -1,5 +1,5 @@
 -- 005_json_import: the bots' JSON files become rows; a file is loaded or quarantined, never half.
--- depends: 002_security
+-- depends: 003_audit
 -- locks:   new policies on the tables of core (ACCESS EXCLUSIVE, for a moment)
 -- undo:    rollback.sql drops schema json_import; refuses while it holds quarantined bytes
 

@@ -1,0 +1,177 @@
+-- 003_audit: undo. The bots' rows stay; what changes them from now on is on no record.
+-- depends: every later migration is rolled back
+-- locks:   ACCESS EXCLUSIVE on every table in core and on the log
+-- undo:    apply.sql; the log begins anew, its salt is another one
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+delete from core.leaf_hook where hook = 'audit.guard_leaf(regclass)'::regprocedure;
+delete from security.event_hook
+where hook = 'audit.log_event(text, text, jsonb, bigint)'::regprocedure;
+
+-- What is attached to tables of others, wherever audit.enable put it.
+do $triggers$
+declare
+    v_trigger  record;
+begin
+    for v_trigger in
+        select t.tgname, t.tgrelid::regclass as relation
+        from pg_trigger as t
+        join pg_proc as p on p.oid = t.tgfoid
+        where p.pronamespace = 'audit'::regnamespace and not t.tgisinternal
+    loop
+        execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.relation);
+    end loop;
+end
+$triggers$;
+
+-- Back to the caller, unprotected, so that the guard sees what is there.
+do $owner$
+declare
+    v_policy  record;
+begin
+    perform security.hand_over(s, current_user)
+    from unnest(array['audit', 'audit_partitions']) as s;
+    for v_policy in
+        select polname, polrelid::regclass as relation
+        from pg_policy
+        where polrelid = 'audit.security_audit_log'::regclass
+           or to_regrole('app_auditor') = any (polroles)
+    loop
+        execute format('drop policy %I on %s', v_policy.polname, v_policy.relation);
+    end loop;
+end
+$owner$;
+
+alter table audit.security_audit_log disable row level security, no force row level security;
+
+do $guard$
+declare
+    v_export  text := 'security_audit_log_'
+                      || to_char(now() at time zone 'UTC', 'YYYYMMDDHH24MISS');
+begin
+    if not exists (select from audit.security_audit_log) then
+        return;
+    end if;
+    if not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
+        raise exception using
+            errcode = 'MB001',
+            message = 'audit.security_audit_log holds rows that this rollback would throw away',
+            hint    = 'Take a backup, then repeat with --discard-data (in psql: set '
+                      'app.discard_data = on), which moves them to a table in public.';
+    end if;
+    execute format('create table public.%I as select * from audit.events order by entry_id, place',
+                   v_export);
+    execute format('comment on table public.%I is %L', v_export,
+                   'What audit.events showed when 003_audit was rolled back. Nothing seals it.');
+    raise notice 'the audit log is kept as table public.%', v_export;
+end
+$guard$;
+
+revoke all on core.girls_profiles, core.conversations, core.leaf_hook from app_auditor;
+revoke select (bot_id, profile_id, telegram_id) on core.girls_profiles from app_auditor;
+revoke select (bot_id, conversation_id, profile_id) on core.conversations from app_auditor;
+revoke all on all functions in schema core, security from app_auditor;
+revoke all on schema core, security from app_auditor;
+
+do $captures$
+declare
+    v_function  text;
+begin
+    for v_function in
+        select audit.capture_name(c.relation, o)
+        from audit.capture as c
+        cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o
+    loop
+        execute format('drop function %s()', v_function);
+    end loop;
+end
+$captures$;
+
+drop function audit.erase(bigint, bigint, text);
+drop function audit.blank_entries(bigint, bigint);
+drop function audit.leaves_of(bigint[]);
+drop function audit.renew_salts(bigint[]);
+drop function audit.person_entries(bigint, bigint);
+drop function audit.hits(audit.security_audit_log, text, bigint[]);
+drop function audit.blank(json, boolean, boolean[]);
+drop function audit.person_ids(bigint, bigint);
+drop function audit.drop_expired();
+drop function audit.expired_months();
+drop function audit.months();
+drop function audit.set_retention(integer);
+drop function audit.verify_seals(bigint, text);
+drop function audit.check_machinery();
+drop function audit.check_times();
+drop function audit.check_unsealed();
+drop function audit.check_sealed();
+drop function audit.check_chain();
+drop function audit.expired();
+drop function audit.erasures();
+drop function audit.sealed_entries(audit.seal);
+drop function audit.seal(integer);
+drop function audit.next_seal(audit.seal, integer, timestamptz);
+drop function audit.collect_entries(audit.seal, integer);
+drop function audit.unsealed(bigint, int8multirange, integer);
+drop function audit.seal_root(audit.seal, bytea);
+drop function audit.machinery();
+drop function audit.cluster();
+drop function audit.leaf(audit.security_audit_log, bytea);
+drop table audit.seal;
+drop function audit.by_correlation(uuid);
+drop function audit.row_history(regclass, jsonb);
+drop view audit.events;
+drop function audit.block_rows(json, json, json);
+drop function audit.mark_column(regclass, name, text);
+drop function audit.disable(regclass);
+drop function audit.refresh(regclass);
+drop function audit.enable(regclass, text);
+drop function audit.record_truncate();
+drop function audit.has_derived(regclass);
+drop function audit.attach(regclass);
+drop function audit.note_capture(jsonb);
+drop function audit.compile(regclass, text);
+drop function audit.require_auditable(regclass);
+drop function audit.stale_captures();
+drop function audit.capture_name(regclass, text);
+drop function audit.capture_source(regclass, text, text);
+drop function audit.update_source(regclass, text);
+drop function audit.update_sides(regclass, text);
+drop function audit.update_parts(regclass, text);
+drop function audit.update_columns(regclass, text);
+drop function audit.row_source(regclass, text, text);
+drop function audit.row_parts(regclass, boolean);
+drop function audit.fill_source(regclass, text, text, jsonb);
+drop function audit.key_sql(regclass, text);
+drop function audit.row_digest_sql(regclass, text);
+drop function audit.captured_columns(regclass, text);
+drop function audit.digest_sql(text);
+drop table audit.marked_column;
+drop table audit.capture;
+drop function audit.guard_leaf(regclass);
+drop function audit.refuse_leaf_write();
+drop function audit.refuse_change();
+drop function audit.log_event(text, text, jsonb, bigint);
+drop function audit.ensure_month(timestamptz);
+drop table audit.salt;
+drop table audit.setting;
+drop table audit.security_audit_log;
+drop function audit.correlation_id();
+
+delete from core.error_code where code between 'MB201' and 'MB208';
+
+drop schema audit;
+drop schema audit_partitions;
+
+-- The role is the cluster's: if a sister database uses it, it stays.
+do $role$
+begin
+    alter default privileges for role app_auditor grant execute on functions to public;
+    begin
+        drop role app_auditor;
+    exception when dependent_objects_still_exist or insufficient_privilege then
+        raise notice 'role app_auditor stays: %', sqlerrm;
+    end;
+end
+$role$;

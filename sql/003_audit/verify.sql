@@ -1,0 +1,164 @@
+-- 003_audit: is every change recorded, and nobody able to alter the record? Reads only; one row per
+-- check. What is recorded is another question: audit.verify_seals().
+
+set local search_path = pg_catalog, pg_temp;
+set local jit = off;
+
+with audited as (
+    select t as relation from core.bot_tables() as t
+    union all
+    select to_regclass('security.bot_token')
+), leaf as (
+    select l.leaf
+    from (select relation from audited union all select 'audit.security_audit_log') as a
+    cross join lateral (
+        select inhrelid::regclass as leaf from pg_inherits where inhparent = a.relation) as l
+), result (place, check_name, offenders) as (
+    select 1, 'every table of the bots is recorded, and so are their tokens', (
+        select string_agg(a.relation::text, ', ')
+        from audited as a
+        left join audit.capture as c using (relation)
+        where coalesce(c.policy, 'off') = 'off')
+    union all
+    select 2, 'what is recorded are the columns that are there', (
+        select string_agg(format('%s of %s', operation, relation), ', ')
+        from audit.stale_captures())
+    union all
+    select 3, 'every recorded table has its four triggers, in replica mode too', (
+        select string_agg(format('%s on %s', e.tgname, c.relation), ', ')
+        from audit.capture as c
+        -- after, for the statement: 4 insert, 8 delete, 16 update, 32 truncate
+        cross join (values ('audit_insert', 4, 'INSERT'), ('audit_delete', 8, 'DELETE'),
+                           ('audit_update', 16, 'UPDATE'), ('audit_truncate', 32, '')
+        ) as e (tgname, tgtype, operation)
+        where not exists (
+            select
+            from pg_trigger as t
+            where t.tgrelid = c.relation and t.tgname = e.tgname and t.tgtype = e.tgtype
+              and t.tgenabled = 'A' and t.tgattr::text = ''
+              and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
+                                      'audit.record_truncate'::regproc)
+              and (t.tgqual is null or e.operation = 'UPDATE' and audit.has_derived(c.relation)
+                   and pg_get_triggerdef(t.oid) ~ 'WHEN \(\(CURRENT_USER <> ''app_upkeep''')))
+    union all
+    select 4, 'a write that names a leaf is refused', (
+        select string_agg(l.leaf::text, ', ')
+        from leaf as l
+        -- before, for the statement: insert, update or delete
+        where not exists (
+            select
+            from pg_trigger as t
+            where t.tgrelid = l.leaf and t.tgname = 'refuse_leaf_write' and t.tgtype = 30
+              and t.tgenabled = 'A' and t.tgqual is null
+              and t.tgfoid = to_regprocedure('audit.refuse_leaf_write()')))
+    union all
+    select 5, 'the log and its seals refuse every change', (
+        select string_agg(e.relation, ', ')
+        from (values ('audit.security_audit_log'), ('audit.seal')) as e (relation)
+        -- before, for the statement: update, delete or truncate
+        where not exists (
+            select
+            from pg_trigger as t
+            where t.tgrelid = to_regclass(e.relation) and t.tgname = 'refuse_change'
+              and t.tgtype = 58 and t.tgenabled = 'A' and t.tgqual is null and t.tgattr::text = ''
+              and t.tgfoid = to_regprocedure('audit.refuse_change()')))
+    union all
+    select 6, 'the log lets in exactly who belongs there', (
+        select string_agg(format('%s on %s', coalesce(f.policy, e.policy),
+                                 coalesce(f.relation, e.relation)), ', ')
+        from (values
+            ('audit.security_audit_log', 'own_rows'),
+            ('audit.security_audit_log', 'app_admin_select'),
+            ('audit.security_audit_log', 'app_super_admin_select'),
+            ('audit.security_audit_log', 'app_backup_select'),
+            ('audit.security_audit_log', 'app_auditor_select'),
+            ('audit.security_audit_log', 'app_auditor_insert'),
+            ('audit.security_audit_log', 'app_auditor_update'),
+            ('core.girls_profiles', 'app_auditor_select'),
+            ('core.conversations', 'app_auditor_select')
+        ) as e (relation, policy)
+        full join (
+            select polrelid::regclass::text, polname::text
+            from pg_policy
+            where polrelid = to_regclass('audit.security_audit_log')
+               or to_regrole('app_auditor') = any (polroles)
+        ) as f (relation, policy) on (f.relation, f.policy) = (e.relation, e.policy)
+        where f.policy is null or e.policy is null)
+    union all
+    select 7, 'app_auditor owns the log''s two schemas', (
+        select string_agg(format('%s: %s', n.nspname, r.rolname), ', ')
+        from pg_namespace as n
+        join pg_roles as r on r.oid = n.nspowner
+        where n.nspname in ('audit', 'audit_partitions') and r.rolname <> 'app_auditor')
+    union all
+    select 8, 'nobody has a right on the log but to read it', (
+        select string_agg(format('%s on %s to %s', g.privilege_type, c.oid::regclass,
+                                 g.grantee::regrole), ', ')
+        from pg_class as c
+        cross join lateral (
+            select * from aclexplode(c.relacl)
+            union all
+            select x.* from pg_attribute as a cross join lateral aclexplode(a.attacl) as x
+            where a.attrelid = c.oid) as g
+        where c.relnamespace in (to_regnamespace('audit'), to_regnamespace('audit_partitions'))
+          and g.grantee <> c.relowner
+          and not (g.privilege_type = 'SELECT' and (
+              g.grantee = to_regrole('app_backup')
+              or g.grantee = to_regrole('app_bot')
+                 and c.relname in ('security_audit_log', 'events')
+              or g.grantee = to_regrole('app_super_admin')
+                 and c.relname in ('capture', 'marked_column', 'setting'))))
+    union all
+    select 9, 'bots call what reads the log, nobody but a super_admin what ends the recording', (
+            select string_agg(format('%s for %s', p.oid::regprocedure, e.role), ', ')
+            from pg_proc as p
+            cross join (values
+                ('app_bot', 'block_rows row_history by_correlation require_auditable key_sql'),
+                ('app_admin', 'block_rows row_history by_correlation require_auditable key_sql'),
+                ('app_backup', 'block_rows row_history by_correlation require_auditable key_sql'),
+                ('app_base', '')
+            ) as e (role, functions)
+            where p.pronamespace = to_regnamespace('audit')
+              and (has_function_privilege(e.role, p.oid, 'execute')
+                   <> (p.proname = any (string_to_array(e.functions, ' ')))
+                   or p.proname = 'disable' and has_function_privilege('app_owner', p.oid,
+                                                                       'execute')))
+    union all
+    select 10, 'this month and the next are there', (
+        select string_agg(m, ', ')
+        from generate_series(0, 1) as n
+        cross join lateral (
+            select core.leaf_name('audit.security_audit_log', to_char(
+                (now() + n * interval '1 month') at time zone 'UTC', '"y"YYYY"m"MM'))
+        ) as e (m)
+        where to_regclass(m) is null)
+    union all
+    select 11, 'new leaves are guarded, and what is done with roles is told', (
+        select string_agg(e.hook, ', ')
+        from (
+            select 'audit.guard_leaf(regclass)',
+                   exists (select from core.leaf_hook
+                           where hook = to_regprocedure('audit.guard_leaf(regclass)'))
+            union all
+            select 'audit.log_event(text, text, jsonb, bigint)',
+                   exists (select from security.event_hook
+                           where hook = to_regprocedure(
+                               'audit.log_event(text, text, jsonb, bigint)'))
+        ) as e (hook, is_there)
+        where not e.is_there)
+    union all
+    select 12, 'no token reaches the log', (
+        select 'security.bot_token.token is not marked'
+        where not exists (
+            select from audit.marked_column
+            where relation = to_regclass('security.bot_token') and column_name = 'token'
+              and mark = 'secret'))
+    union all
+    select 13, 'one salt, one setting, a first seal', (
+        select 'not so'
+        where (select count(*) from audit.salt) <> 1 or (select count(*) from audit.setting) <> 1
+           or not exists (select from audit.seal where seal_id = 0))
+)
+select check_name, offenders is null as ok, offenders as detail
+from result
+order by place;
