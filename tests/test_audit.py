@@ -395,11 +395,13 @@ def _change(chance: random.Random, conn: psycopg.Connection, bot: int) -> None:
         f"select core.record_message({chance.randrange(1, 6)}, 'in', 'text {chance.random()}',"
         f" now() - interval '{chance.randrange(9)} days', 'Аня', {bot})",
         f"insert into core.bot_metrics (bot_id, day) select {bot}, {day} + n"
-        f" from generate_series(1, {chance.choice((1, 5, 20))}) as n on conflict (bot_id, day) do update set messages_in ="
+        f" from generate_series(1, {chance.choice((1, 5, 20))}) as n"
+        " on conflict (bot_id, day) do update set messages_in ="
         f" bot_metrics.messages_in + 1, reply_p50 = '1 day', reply_p95 = '48:00'",
         f"update core.bot_metrics set messages_out = {chance.randrange(3)} where bot_id = {bot}",
         "update core.girls_profiles set"
-        f" summary = summary || '{{\"{chance.randrange(9)}\": null}}', name = case when random() < 0.5 then name || 'я' end where "
+        f" summary = summary || '{{\"{chance.randrange(9)}\": null}}', name ="
+        " case when random() < 0.5 then name || 'я' end where "
         + some.format("profile_id"),
         f"update core.conversations set metadata = '{{\"n\": {chance.randrange(3)}.0}}' where "
         + some.format("conversation_id"),

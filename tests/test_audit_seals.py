@@ -415,8 +415,9 @@ def test_a_rollback_refuses_to_lose_the_log_and_keeps_it_when_told_to(database: 
         assert caught.value.code == "MB001" and "security_audit_log" in caught.value.message
         assert conn.execute(events.format("audit.events")).fetchall() == before
         migrator(conn).rollback([audit], discard_data=True)  # the others are undone already
-        kept, = conn.execute("select relname from pg_class where relnamespace ="
-                             " 'public'::regnamespace and relname ~ '^security_audit_log_[0-9]{14}$'").fetchone()
+        kept, = conn.execute(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace"
+            " and relname ~ '^security_audit_log_[0-9]{14}$'").fetchone()
         assert conn.execute(events.format(f"public.{kept}")).fetchall() == before
         assert conn.execute("select count(*) from core.bots").fetchone() == (1,)
         migrator(conn).migrate()
