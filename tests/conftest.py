@@ -24,6 +24,18 @@ for name in [n for n in os.environ if n.startswith("PG") or n in (
     del os.environ[name]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core, with a server of its own; none where they would share one, as the
+    roles that tests make and count are the whole cluster's."""
+    return 0 if TEST_DATABASE_URL else min(os.cpu_count() or 1, 4)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses workers beside TEST_DATABASE_URL, which only this process knows by now."""
+    if TEST_DATABASE_URL and config.getoption("numprocesses"):
+        raise pytest.UsageError("tests on TEST_DATABASE_URL share its roles: leave out -n")
+
+
 @dataclass(frozen=True)
 class Database:
     """One database on the server under test; `parts` are libpq keywords of a superuser."""
