@@ -2,11 +2,15 @@
 
 import os
 import secrets
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -62,7 +66,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def cluster() -> Iterator[Database]:
     """The server under test: TEST_DATABASE_URL, else a container, else one of our own.
 
     TEST_PG_BIN names a folder of server binaries to use instead (make test-all says 15's).
@@ -70,8 +74,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     if TEST_DATABASE_URL:
         yield Database(dict(psycopg.conninfo.conninfo_to_dict(TEST_DATABASE_URL)))
         return
-    binaries = os.environ.get("TEST_PG_BIN")
-    if not binaries and (container := start_container()):
+    if not os.environ.get("TEST_PG_BIN") and (container := start_container()):
         with container:
             yield Database({
                 "host": container.get_container_host_ip(),
@@ -79,16 +82,37 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
                 "user": container.username, "password": container.password,
                 "dbname": container.dbname})
         return
-    own = server.Server(
-        Path(binaries) if binaries else server.wheel_binaries(),
-        tmp_path_factory.mktemp("cluster"),
-        settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
-                  ("log_min_duration_statement", "-1")))
-    own.start()
-    try:
+    with private_server() as own:
         yield Database(dict(own.parts()))
-    finally:
-        own.stop("immediate")
+
+
+@contextmanager
+def private_server() -> Iterator[server.Server]:
+    """A started server from TEST_PG_BIN or else the wheel, gone with its files in the end.
+
+    They lie in memory where there is room: a clone has 400, which most of its time goes into.
+    """
+    binaries = os.environ.get("TEST_PG_BIN")
+    with tempfile.TemporaryDirectory(prefix="fleet-tests-", dir=roomy_memory()) as folder:
+        Path(folder).chmod(0o711)  # a root's server may run as somebody else
+        own = server.Server(
+            Path(binaries) if binaries else server.wheel_binaries(), Path(folder) / "server",
+            settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
+                      ("log_min_duration_statement", "-1"), ("max_wal_size", "128MB")))
+        own.start()
+        try:
+            yield own
+        finally:
+            own.stop("immediate")
+
+
+def roomy_memory() -> str | None:
+    """The folder whose files Linux keeps in memory, if a few servers' have room there."""
+    folder = "/dev/shm"  # noqa: S108
+    if not Path(folder).is_dir():
+        return None
+    room = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    return folder if room > 2 * 2**30 else None
 
 
 def start_container():
