@@ -93,7 +93,7 @@ def private_server() -> Iterator[server.Server]:
     They lie in memory where there is room: a clone has 400, which most of its time goes into.
     """
     binaries = os.environ.get("TEST_PG_BIN")
-    with tempfile.TemporaryDirectory(prefix="fleet-tests-", dir=roomy_memory()) as folder:
+    with tempfile.TemporaryDirectory(prefix="fleet-tests-", dir=roomy_folder()) as folder:
         Path(folder).chmod(0o711)  # a root's server may run as somebody else
         own = server.Server(
             Path(binaries) if binaries else server.wheel_binaries(), Path(folder) / "server",
@@ -106,13 +106,13 @@ def private_server() -> Iterator[server.Server]:
             own.stop("immediate")
 
 
-def roomy_memory() -> str | None:
-    """The folder whose files Linux keeps in memory, if a few servers' have room there."""
-    folder = "/dev/shm"  # noqa: S108
-    if not Path(folder).is_dir():
-        return None
-    room = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
-    return folder if room > 2 * 2**30 else None
+def roomy_folder() -> str:
+    """Where servers' files go: Linux's folder in memory if a few have room there, else on disk."""
+    memory, usual = "/dev/shm", tempfile.gettempdir()  # noqa: S108
+    if not Path(memory).is_dir():
+        return usual
+    room = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
+    return memory if room > 3 * 2**30 else usual
 
 
 def start_container():
