@@ -108,6 +108,7 @@ comment on column audit.security_audit_log.is_block is
 {"column": value}.';
 comment on column audit.security_audit_log.operation is
     'INSERT, UPDATE, DELETE or TRUNCATE of rows, or EVENT: see audit.log_event.';
+comment on column audit.security_audit_log.table_name is 'With its schema; null of an EVENT.';
 comment on column audit.security_audit_log.kind is 'What happened; of an EVENT only.';
 comment on column audit.security_audit_log.severity is
     'info, notice, warning or critical; of an EVENT only.';
@@ -115,6 +116,10 @@ comment on column audit.security_audit_log.login is 'session_user: who logged in
 comment on column audit.security_audit_log.role is 'The role in force (SET ROLE). A fact.';
 comment on column audit.security_audit_log.actor is
     'The setting app.actor: who, by the program''s word, it was done for. A claim.';
+comment on column audit.security_audit_log.client_address is
+    'Where the connection came from; null for one by a socket of the machine.';
+comment on column audit.security_audit_log.application_name is
+    'What the program calls itself. A claim.';
 comment on column audit.security_audit_log.row_keys is
     'Columns of the primary key, without bot_id.';
 comment on column audit.security_audit_log.old_values is
@@ -158,6 +163,7 @@ comment on column audit.setting.retention_days is
     'How long a month of the log is kept after its end, in days.';
 
 create unique index setting_one_row on audit.setting ((true));
+comment on index audit.setting_one_row is 'There is one row.';
 insert into audit.setting default values;
 
 create table audit.salt (
@@ -166,6 +172,8 @@ create table audit.salt (
 
 comment on table audit.salt is
     'One row: what the digests of values are salted with, so that nobody finds a value by trying.';
+
+comment on column audit.salt.salt is '32 random bytes, made here and never changed.';
 
 insert into audit.salt (salt)
 values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
@@ -295,6 +303,7 @@ create table audit.capture (
 
 comment on table audit.capture is
     'The tables whose changes are recorded, or were; made by audit.enable and audit.disable.';
+comment on column audit.capture.relation is 'The table in core, not its leaves.';
 comment on column audit.capture.policy is
     'changed: whole rows at INSERT and DELETE, changed columns at UPDATE. keys: what was, but of
 what is now only a digest and which columns changed, since the row itself is there. off: nothing.';
@@ -309,6 +318,8 @@ create table audit.marked_column (
 );
 
 comment on table audit.marked_column is 'Columns with a rule of their own in the log.';
+comment on column audit.marked_column.relation is 'The table.';
+comment on column audit.marked_column.column_name is 'Its column.';
 comment on column audit.marked_column.mark is
     'secret: never in the log, a salted digest shows that it changed. derived: kept by triggers from
 other rows; an UPDATE of nothing else is not logged.';
@@ -1077,6 +1088,8 @@ comment on table audit.seal is
     'A chain: each row holds a digest of every entry it seals, and a root over these and the root
 before. Whoever keeps a root elsewhere can prove that nothing it covers has changed since.';
 comment on column audit.seal.entries is 'entry_id of what is sealed here.';
+comment on column audit.seal.entry_count is 'How many these are.';
+comment on column audit.seal.row_count is 'How many changed rows they hold.';
 comment on column audit.seal.last_entry is
     'All entries up to this one are sealed, here or before, or are among the gaps.';
 comment on column audit.seal.gaps is
