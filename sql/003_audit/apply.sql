@@ -1138,19 +1138,44 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select sha256(convert_to(coalesce(string_agg(concat_ws(
-    '|', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype, pg_get_expr(t.tgqual, t.tgrelid),
-    p.oid::regprocedure, p.prosecdef, p.proowner::regrole, p.proconfig, p.prosrc,
-    -- made anew, or off and on again in the meantime: the row is another one
-    t.xmin, p.xmin), e'\n' order by t.tgrelid::regclass::text, t.tgname), ''), 'UTF8'))
-from pg_trigger as t
-join pg_proc as p on p.oid = t.tgfoid
-where p.pronamespace = 'audit'::regnamespace and not t.tgisinternal
+-- xmin: what was made anew, or off and on again in the meantime, is another row
+with part (line) as (
+    select concat_ws('|', 'trigger', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype,
+                     pg_get_expr(t.tgqual, t.tgrelid), t.tgfoid::regprocedure, t.xmin)
+    from pg_trigger as t
+    join pg_class as c on c.oid = t.tgrelid
+    join pg_proc as p on p.oid = t.tgfoid
+    where not t.tgisinternal
+      and (p.pronamespace = 'audit'::regnamespace
+           or c.relnamespace::regnamespace::text in ('audit', 'audit_partitions'))
+    union all
+    select concat_ws('|', 'function', p.oid::regprocedure, p.prosecdef, p.proowner::regrole,
+                     p.proconfig, p.prosrc, p.xmin)
+    from pg_proc as p
+    where p.pronamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'rule', w.ev_class::regclass, w.rulename, w.ev_enabled, w.xmin)
+    from pg_rewrite as w
+    join pg_class as c on c.oid = w.ev_class
+    where c.relnamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'default', d.adnum, pg_get_expr(d.adbin, d.adrelid), d.xmin)
+    from pg_attrdef as d
+    where d.adrelid = 'audit.security_audit_log'::regclass
+    union all
+    select concat_ws('|', 'policy', p.polname, p.polcmd, p.polroles::regrole[],
+                     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
+                     p.xmin)
+    from pg_policy as p
+    where p.polrelid = 'audit.security_audit_log'::regclass
+)
+select sha256(convert_to(coalesce(string_agg(line, e'\n' order by line collate "C"), ''), 'UTF8'))
+from part
 $func$;
 
 comment on function audit.machinery() is
-    'Digest of every trigger and function that captures or guards, and of when each was last
-touched.';
+    'Digest of what captures, guards and keeps the log (triggers, functions, rules, defaults,
+policies), and of when each was last touched.';
 
 create function audit.seal_root(p_seal audit.seal, p_previous bytea)
 returns bytea
