@@ -922,6 +922,8 @@ begin
     insert into audit.marked_column (relation, column_name, mark)
     values (p_table, p_column, p_mark)
     on conflict (relation, column_name) do update set mark = excluded.mark;
+    perform audit.note_capture(jsonb_build_object(
+        'table', p_table::text, 'column', p_column, 'mark', p_mark));
     perform audit.refresh(p_table);
 end
 $func$;
