@@ -1411,8 +1411,9 @@ cross join lateral audit.sealed_entries(s) as e
 left join audit.security_audit_log as l on l.entry_id = e.entry_id
 left join audit.erasures() as x on x.entry_id = e.entry_id
 left join audit.expired() as r
-    -- whoever claims a retention below the floor is not believed
+    -- whoever claims a retention below the floor, or one to come, is not believed
     on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
+    and r.dropped_at <= clock_timestamp() + interval '5 s'
 where case when l.entry_id is null then r.entries is null
            when x.first_leaf is null then audit.leaf(l, e.salt) <> e.leaf
            else not x.is_chain or x.first_leaf <> e.leaf or audit.leaf(l, e.salt) <> x.last_leaf end
