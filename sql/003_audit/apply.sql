@@ -1494,7 +1494,8 @@ where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s
   and not exists (
     select
     from audit.security_audit_log as l
-    where l.kind = 'capture' and l.occurred_at <= s.sealed_at
+    where l.kind in ('capture', 'retention')  -- a month that goes takes its triggers along
+      and l.occurred_at <= s.sealed_at
       and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
   -- as long as the entries of that time are kept
   and not exists (select from audit.expired() as r where r.entries @> s.old_entry)
