@@ -413,17 +413,18 @@ $source$ || p_template || $source$
     return null;
 end
 $source$;
-    v_part    record;
+    v_parts   jsonb := p_parts || jsonb_build_object(
+        'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
+        'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation));
 begin
-    for v_part in
-        select key, value
-        from jsonb_each_text(p_parts || jsonb_build_object(
-            'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
-            'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation)))
-    loop
-        v_source := replace(v_source, '{' || v_part.key || '}', v_part.value);
-    end loop;
-    return v_source;
+    -- in one pass: what was filled in is no template, though a column be called {table}
+    return (
+        select string_agg(case when c.place = 1 then c.chunk
+                               when v_parts ? n.name
+                               then (v_parts ->> n.name) || substr(c.chunk, length(n.name) + 2)
+                               else '{' || c.chunk end, '' order by c.place)
+        from string_to_table(v_source, '{') with ordinality as c (chunk, place)
+        cross join lateral substring(c.chunk from '^([a-z_]+)[}]') as n (name));
 end
 $func$;
 
