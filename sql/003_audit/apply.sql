@@ -1483,7 +1483,8 @@ with state as (
     select null, clock_timestamp(), audit.cluster(), audit.machinery(), null, null
 ), step as (
     select s.*, lag(machinery) over by_time as old_machinery,
-           lag(cluster) over by_time as old_place, lag(sealed_at) over by_time as since, lag(last_entry) over by_time as old_entry,
+           lag(cluster) over by_time as old_place, lag(sealed_at) over by_time as since,
+           lag(last_entry) over by_time as old_entry,
            lag(gaps) over by_time as old_gaps
     from state as s
     window by_time as (order by seal_id nulls last)
