@@ -1013,10 +1013,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_bot_id  bigint := coalesce((p_key ->> 'bot_id')::bigint, core.current_bot_id());
+    v_bot_id  bigint := (p_key ->> 'bot_id')::bigint;
     v_number  bigint;
 begin
     perform audit.require_auditable(p_table);
+    if v_bot_id is null then
+        v_bot_id := core.current_bot_id();
+    end if;
     execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
                    audit.key_sql(p_table), p_table)
     into v_number using p_key;
