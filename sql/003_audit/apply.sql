@@ -667,6 +667,7 @@ set row_security = on
 as $func$
 select c.relation, o.operation
 from audit.capture as c
+join pg_class as t on t.oid = c.relation  -- a table may have been dropped since
 cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o (operation)
 left join pg_proc as p on p.oid = to_regproc(audit.capture_name(c.relation, o.operation))
 where p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
