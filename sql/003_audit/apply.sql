@@ -674,6 +674,7 @@ set row_security = on
 as $func$
 select c.relation, o.operation
 from audit.capture as c
+join pg_class as t on t.oid = c.relation  -- a table may have been dropped since
 cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o (operation)
 left join pg_proc as p on p.oid = to_regproc(audit.capture_name(c.relation, o.operation))
 where p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
@@ -934,6 +935,8 @@ begin
     insert into audit.marked_column (relation, column_name, mark)
     values (p_table, p_column, p_mark)
     on conflict (relation, column_name) do update set mark = excluded.mark;
+    perform audit.note_capture(jsonb_build_object(
+        'table', p_table::text, 'column', p_column, 'mark', p_mark));
     perform audit.refresh(p_table);
 end
 $func$;
@@ -1022,10 +1025,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_bot_id  bigint := coalesce((p_key ->> 'bot_id')::bigint, core.current_bot_id());
+    v_bot_id  bigint := (p_key ->> 'bot_id')::bigint;
     v_number  bigint;
 begin
     perform audit.require_auditable(p_table);
+    if v_bot_id is null then
+        v_bot_id := core.current_bot_id();
+    end if;
     execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
                    audit.key_sql(p_table), p_table)
     into v_number using p_key;
@@ -1152,19 +1158,44 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select sha256(convert_to(coalesce(string_agg(concat_ws(
-    '|', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype, pg_get_expr(t.tgqual, t.tgrelid),
-    p.oid::regprocedure, p.prosecdef, p.proowner::regrole, p.proconfig, p.prosrc,
-    -- made anew, or off and on again in the meantime: the row is another one
-    t.xmin, p.xmin), e'\n' order by t.tgrelid::regclass::text, t.tgname), ''), 'UTF8'))
-from pg_trigger as t
-join pg_proc as p on p.oid = t.tgfoid
-where p.pronamespace = 'audit'::regnamespace and not t.tgisinternal
+-- xmin: what was made anew, or off and on again in the meantime, is another row
+with part (line) as (
+    select concat_ws('|', 'trigger', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype,
+                     pg_get_expr(t.tgqual, t.tgrelid), t.tgfoid::regprocedure, t.xmin)
+    from pg_trigger as t
+    join pg_class as c on c.oid = t.tgrelid
+    join pg_proc as p on p.oid = t.tgfoid
+    where not t.tgisinternal
+      and (p.pronamespace = 'audit'::regnamespace
+           or c.relnamespace::regnamespace::text in ('audit', 'audit_partitions'))
+    union all
+    select concat_ws('|', 'function', p.oid::regprocedure, p.prosecdef, p.proowner::regrole,
+                     p.proconfig, p.prosrc, p.xmin)
+    from pg_proc as p
+    where p.pronamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'rule', w.ev_class::regclass, w.rulename, w.ev_enabled, w.xmin)
+    from pg_rewrite as w
+    join pg_class as c on c.oid = w.ev_class
+    where c.relnamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'default', d.adnum, pg_get_expr(d.adbin, d.adrelid), d.xmin)
+    from pg_attrdef as d
+    where d.adrelid = 'audit.security_audit_log'::regclass
+    union all
+    select concat_ws('|', 'policy', p.polname, p.polcmd, p.polroles::regrole[],
+                     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
+                     p.xmin)
+    from pg_policy as p
+    where p.polrelid = 'audit.security_audit_log'::regclass
+)
+select sha256(convert_to(coalesce(string_agg(line, e'\n' order by line collate "C"), ''), 'UTF8'))
+from part
 $func$;
 
 comment on function audit.machinery() is
-    'Digest of every trigger and function that captures or guards, and of when each was last
-touched.';
+    'Digest of what captures, guards and keeps the log (triggers, functions, rules, defaults,
+policies), and of when each was last touched.';
 
 create function audit.seal_root(p_seal audit.seal, p_previous bytea)
 returns bytea
@@ -1398,8 +1429,9 @@ cross join lateral audit.sealed_entries(s) as e
 left join audit.security_audit_log as l on l.entry_id = e.entry_id
 left join audit.erasures() as x on x.entry_id = e.entry_id
 left join audit.expired() as r
-    -- whoever claims to have dropped what was sealed a moment ago is not believed
+    -- whoever claims a retention below the floor, or one to come, is not believed
     on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
+    and r.dropped_at <= clock_timestamp() + interval '5 s'
 where case when l.entry_id is null then r.entries is null
            when x.first_leaf is null then audit.leaf(l, e.salt) <> e.leaf
            else not x.is_chain or x.first_leaf <> e.leaf or audit.leaf(l, e.salt) <> x.last_leaf end
@@ -1481,7 +1513,8 @@ where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s
   and not exists (
     select
     from audit.security_audit_log as l
-    where l.kind in ('capture', 'retention') and l.occurred_at <= s.sealed_at
+    where l.kind in ('capture', 'retention')  -- a month that goes takes its triggers along
+      and l.occurred_at <= s.sealed_at
       and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
   -- as long as the entries of that time are kept
   and not exists (select from audit.expired() as r where r.entries @> s.old_entry)
