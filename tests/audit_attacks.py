@@ -136,6 +136,12 @@ REFUSED = [
             " language sql as 'select true'",
         "a super_admin enables nothing new": "select audit.enable('core.error_code')",
     }),
+    *group("super_admin", Refused("MB209"), {
+        f"a super_admin claims no {kind}": f"select audit.log_event('{kind}', 'info', '{{}}')"
+        for kind in ("capture", "erasure", "retention", "setting")
+    }),
+    Attack("the owner of the tables claims no erasure", "app_owner",
+           ("select audit.log_event('erasure', 'info', '{}')",), Refused("MB209")),
     *group("super_admin", Refused("MB206"), {
         "the log is not kept for less than 30 days": "select audit.set_retention(29)",
         "the log is kept for some time": "select audit.set_retention(null)",
@@ -522,11 +528,11 @@ NAMED = [
               f"update {LOG} set actor = 'x' where entry_id = {{entry}}")),
         "an erasure that is claimed, and was none, is named":
             ((ERASED_MORE,),
-             ("""select audit.log_event('erasure', 'warning', '{"entries": [{"entry_id": {entry},"""
-              """ "was": "00", "now": "01"}]}')""",)),
+             ("""select audit.record_event('erasure', 'warning', '{"entries": [{"entry_id":"""
+              """ {entry}, "was": "00", "now": "01"}]}')""",)),
         "a retention that is claimed too early is named":
             ((DELETED,),
-             ("""select audit.log_event('retention', 'notice', '{"entries":"""
+             ("""select audit.record_event('retention', 'notice', '{"entries":"""
               """ "{[1,{entry}]}"}')""", UNFORCED, AS_ERASER,
               f"delete from {LOG} where entry_id = {{entry}}")),
         "a retention that is claimed to be later is named":
