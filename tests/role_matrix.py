@@ -119,8 +119,8 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "truncate": tuple(f"truncate {t} cascade" for t in LEAVES),
     }, {
         "app_backup": "done no no no",
-        "app_owner": "done done done MB108",
-        "migrator": "done done done MB108",
+        "app_owner": "done MB203 MB203 MB108",
+        "migrator": "done MB203 MB203 MB108",
     }),
     "import ledger": ({
         "select": tuple(f"select count(*) > 0 from {t}" for t in LEDGER),

@@ -110,6 +110,7 @@ comment on column audit.security_audit_log.is_block is
 {"column": value}.';
 comment on column audit.security_audit_log.operation is
     'INSERT, UPDATE, DELETE or TRUNCATE of rows, or EVENT: see audit.log_event.';
+comment on column audit.security_audit_log.table_name is 'With its schema; null of an EVENT.';
 comment on column audit.security_audit_log.kind is 'What happened; of an EVENT only.';
 comment on column audit.security_audit_log.severity is
     'info, notice, warning or critical; of an EVENT only.';
@@ -117,6 +118,10 @@ comment on column audit.security_audit_log.login is 'session_user: who logged in
 comment on column audit.security_audit_log.role is 'The role in force (SET ROLE). A fact.';
 comment on column audit.security_audit_log.actor is
     'The setting app.actor: who, by the program''s word, it was done for. A claim.';
+comment on column audit.security_audit_log.client_address is
+    'Where the connection came from; null for one by a socket of the machine.';
+comment on column audit.security_audit_log.application_name is
+    'What the program calls itself. A claim.';
 comment on column audit.security_audit_log.row_keys is
     'Columns of the primary key, without bot_id.';
 comment on column audit.security_audit_log.old_values is
@@ -160,6 +165,7 @@ comment on column audit.setting.retention_days is
     'How long a month of the log is kept after its end, in days.';
 
 create unique index setting_one_row on audit.setting ((true));
+comment on index audit.setting_one_row is 'There is one row.';
 insert into audit.setting default values;
 
 create table audit.salt (
@@ -168,6 +174,8 @@ create table audit.salt (
 
 comment on table audit.salt is
     'One row: what the digests of values are salted with, so that nobody finds a value by trying.';
+
+comment on column audit.salt.salt is '32 random bytes, made here and never changed.';
 
 insert into audit.salt (salt)
 values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
@@ -323,6 +331,7 @@ create table audit.capture (
 
 comment on table audit.capture is
     'The tables whose changes are recorded, or were; made by audit.enable and audit.disable.';
+comment on column audit.capture.relation is 'The table in core, not its leaves.';
 comment on column audit.capture.policy is
     'changed: whole rows at INSERT and DELETE, changed columns at UPDATE. keys: what was, but of
 what is now only a digest and which columns changed, since the row itself is there. off: nothing.';
@@ -337,6 +346,8 @@ create table audit.marked_column (
 );
 
 comment on table audit.marked_column is 'Columns with a rule of their own in the log.';
+comment on column audit.marked_column.relation is 'The table.';
+comment on column audit.marked_column.column_name is 'Its column.';
 comment on column audit.marked_column.mark is
     'secret: never in the log, a salted digest shows that it changed. derived: kept by triggers from
 other rows; an UPDATE of nothing else is not logged.';
@@ -361,12 +372,15 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select row_number() over (order by a.attnum)::integer, a.attname,
        case when m.mark = 'secret' then audit.digest_sql(format('%s.%I::text', p_row, a.attname))
+            -- arrays of several lengths, or null, would not add up to a block
+            when t.typcategory = 'A' then format('to_json(%s.%I)', p_row, a.attname)
             else format('%s.%I', p_row, a.attname) end,
        a.atttypid = any (array['int2', 'int4', 'int8', 'bool', 'date', 'timestamptz', 'uuid',
                                'text']::regtype[])
            and (a.attcollation = 0 or c.collisdeterministic),
        coalesce(a.attnum = any (i.indkey), false), coalesce(m.mark, '')
 from pg_attribute as a
+join pg_type as t on t.oid = a.atttypid
 left join pg_collation as c on c.oid = a.attcollation
 left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
 left join audit.marked_column as m on m.relation = a.attrelid and m.column_name = a.attname
@@ -424,12 +438,18 @@ create function audit.fill_source(
     p_parts      jsonb
 )
 returns text
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_source  text := $source$
+-- in one pass: a part may hold what looks like the name of another one
+select string_agg(m[1] || coalesce(p.parts ->> m[2], ''), '' order by place)
+from (
+    select p_parts || jsonb_build_object(
+        'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
+        'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation))
+) as p (parts)
+cross join lateral regexp_matches($source$
 declare
     v_at     timestamptz := clock_timestamp();
     v_count  integer;
@@ -440,20 +460,7 @@ begin
 $source$ || p_template || $source$
     return null;
 end
-$source$;
-    v_parts   jsonb := p_parts || jsonb_build_object(
-        'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
-        'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation));
-begin
-    -- in one pass: what was filled in is no template, though a column be called {table}
-    return (
-        select string_agg(case when c.place = 1 then c.chunk
-                               when v_parts ? n.name
-                               then (v_parts ->> n.name) || substr(c.chunk, length(n.name) + 2)
-                               else '{' || c.chunk end, '' order by c.place)
-        from string_to_table(v_source, '{') with ordinality as c (chunk, place)
-        cross join lateral substring(c.chunk from '^([a-z_]+)[}]') as n (name));
-end
+$source$, '(.*?)(?:\{(\w+)\}|$)', 'g') with ordinality as u (m, place)
 $func$;
 
 comment on function audit.fill_source(regclass, text, text, jsonb) is
@@ -720,6 +727,10 @@ declare
                    when audit.key_sql(p_table) is null then 'has no primary key'
                    when c.relnatts > 49 then 'has more than 49 columns'
                    when length(n.nspname || c.relname) > 51 then 'has too long a name'
+                   when exists (
+                       select from pg_attribute as a
+                       where a.attrelid = p_table and a.attname in ('audit_row', 'audit_block'))
+                       then 'has a column named audit_row or audit_block'
                end
         from pg_class as c
         join pg_namespace as n on n.oid = c.relnamespace
@@ -1111,6 +1122,8 @@ comment on table audit.seal is
     'A chain: each row holds a digest of every entry it seals, and a root over these and the root
 before. Whoever keeps a root elsewhere can prove that nothing it covers has changed since.';
 comment on column audit.seal.entries is 'entry_id of what is sealed here.';
+comment on column audit.seal.entry_count is 'How many these are.';
+comment on column audit.seal.row_count is 'How many changed rows they hold.';
 comment on column audit.seal.last_entry is
     'All entries up to this one are sealed, here or before, or are among the gaps.';
 comment on column audit.seal.gaps is
@@ -1610,6 +1623,21 @@ $func$;
 
 comment on function audit.months() is 'The months of the log: (leaf, when it ends).';
 
+create function audit.are_long_sealed(p_entries int8multirange)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(range_agg(e) @> p_entries, p_entries = '{}')
+from audit.seal as s
+cross join lateral unnest(s.entries) as e
+where s.sealed_at < now() - interval '30 days'
+$func$;
+
+comment on function audit.are_long_sealed(int8multirange) is
+    'Whether all of these entries have been sealed for 30 days.';
+
 create function audit.expired_months()
 returns table (leaf regclass, ends_at timestamptz, entries int8multirange)
 language plpgsql
@@ -1617,10 +1645,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_last   audit.seal;
-    v_month  record;
+    v_month    record;
+    v_entries  int8multirange;
 begin
-    select * into v_last from audit.seal order by seal_id desc limit 1;
     for v_month in
         select m.leaf, m.ends_at
         from audit.months() as m
@@ -1628,19 +1655,18 @@ begin
         where m.ends_at < now() - make_interval(days => s.retention_days)
         order by m.ends_at
     loop
-        leaf := v_month.leaf;
-        ends_at := v_month.ends_at;
         execute format('select coalesce(range_agg(int8range(entry_id, entry_id, ''[]'')), ''{}'') '
-                       'from %s', leaf) into entries;
-        -- only what is sealed to the last entry
-        continue when upper(entries) > v_last.last_entry + 1 or entries && v_last.gaps;
-        return next;
+                       'from %s', v_month.leaf) into v_entries;
+        if audit.are_long_sealed(v_entries) then
+            return query select v_month.leaf, v_month.ends_at, v_entries;
+        end if;
     end loop;
 end
 $func$;
 
 comment on function audit.expired_months() is
-    'The months whose time is over and that are sealed: (leaf, ends_at, entries).';
+    'The months whose time is over and that have been sealed for 30 days: (leaf, ends_at,
+entries).';
 
 create function audit.drop_expired()
 returns table (month text, entry_count bigint)
@@ -1670,8 +1696,8 @@ end
 $func$;
 
 comment on function audit.drop_expired() is
-    'Drops the months that audit.setting no longer keeps and that are sealed to the last entry:
-(month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
+    'Drops the months that audit.setting no longer keeps and that have been sealed, to the last
+entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
 
 create function audit.person_ids(p_bot_id bigint, p_telegram_id bigint)
 returns table (profile_ids bigint[], conversation_ids bigint[])
