@@ -6,7 +6,7 @@ the log's leaf of now, {entry} a sealed entry about {me}, {theirs} one about {sa
 last seal, {root} its root, as kept elsewhere. Later entries are not sealed yet.
 """
 
-from attacks import AS_ME, AS_SAME, NO_RIGHT, Alike, At, Attack, Refused, rows
+from attacks import AS_ME, AS_SAME, INSERT, NO_RIGHT, Alike, At, Attack, Refused, rows
 from attacks import _group as group
 
 LOG, SEAL = "audit.security_audit_log", "audit.seal"
@@ -699,6 +699,14 @@ RESIDUES = [
           ("who owns the tables can rewrite a column by ALTER TABLE", "app_owner",
            ("alter table core.messages alter body type text using 'x'",)),
       )],
+    Attack("entries are counted over the fleet", "bot",
+           (INSERT + "({me}, {me_conversation}, 'in', 'before')",
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            INSERT + "({me}, {me_conversation}, 'in', 'after')",
+            "select max(entry_id) - min(entry_id) from (select entry_id from audit.events"
+            " order by entry_id desc limit 2) as e"), rows("3"), kind="residue",
+           is_arranged=True),
     Attack("who owns schema core acts for app_auditor, whose functions call its own", "app_owner",
            after("create or replace function core.leaf_name(p_table regclass, p_suffix text)"
                  " returns text language plpgsql as 'begin raise notice ''%'', current_user;"
