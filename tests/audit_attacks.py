@@ -6,7 +6,7 @@ the log's leaf of now, {entry} a sealed entry about {me}, {theirs} one about {sa
 last seal, {root} its root, as kept elsewhere. Later entries are not sealed yet.
 """
 
-from attacks import AS_ME, AS_SAME, NO_RIGHT, Alike, At, Attack, Refused, rows
+from attacks import AS_ME, AS_SAME, INSERT, NO_RIGHT, Alike, At, Attack, Refused, rows
 from attacks import _group as group
 
 LOG, SEAL = "audit.security_audit_log", "audit.seal"
@@ -18,6 +18,11 @@ ERASED_MORE = "changed, and not only by audit.erase"
 TOUCHED = "what captures was changed"
 AMONG, BACK_DATED = "inserted among what was sealed", "back-dated"
 LATER = "dated later than its seal"
+GONE, SEAL_CHANGED = "a seal before it is gone", "the seal was changed"
+NO_SEAL = "there is no seal, not even the first"
+OTHER_ROOT = "the root kept elsewhere is not this one"
+PROBLEMS = {CHANGED, DELETED, ERASED_MORE, TOUCHED, AMONG, BACK_DATED, LATER, GONE, SEAL_CHANGED,
+            NO_SEAL, OTHER_ROOT}
 NEXT_SEAL = "select audit.seal()"
 AS_ERASER = "select set_config('audit.erasing', txid_current()::text, true)"
 UNFORCED = f"alter table {LOG} no force row level security"
@@ -131,6 +136,12 @@ REFUSED = [
             " language sql as 'select true'",
         "a super_admin enables nothing new": "select audit.enable('core.error_code')",
     }),
+    *group("super_admin", Refused("MB209"), {
+        f"a super_admin claims no {kind}": f"select audit.log_event('{kind}', 'info', '{{}}')"
+        for kind in ("capture", "erasure", "retention", "setting")
+    }),
+    Attack("the owner of the tables claims no erasure", "app_owner",
+           ("select audit.log_event('erasure', 'info', '{}')",), Refused("MB209")),
     *group("super_admin", Refused("MB206"), {
         "the log is not kept for less than 30 days": "select audit.set_retention(29)",
         "the log is kept for some time": "select audit.set_retention(null)",
@@ -395,6 +406,9 @@ LOGGED = [
         "select audit.enable('public.odd')", "insert into public.odd values (1, 'a', 'b')",
         then="select new_values from audit.events where table_name = 'public.odd'"),
         rows("""{'n': 1, '{key}': 'a', "'); drop table x;": 'b'}""")),
+    Attack("a table that was audited and dropped is in nobody's way", "superuser", after(
+        "create table public.odd (n int primary key)", "select audit.enable('public.odd')",
+        "drop table public.odd", then="select count(*) from audit.refresh()"), rows("0")),
     Attack("a superuser's other session authorization is what stands", "superuser", after(
         "set local session authorization bot_{me}", "update core.messages set body = 'x'",
         then="select login, role from audit.events order by entry_id desc limit 1"),
@@ -471,17 +485,17 @@ NAMED = [
             ((LATER,), ("select audit.ensure_month(now() + interval '1 day')",
                         FORGE.format("occurred_at", "now() + interval '1 day'"), NEXT_SEAL)),
         "a seal that is deleted is named":
-            (("a seal before it is gone", AMONG),
+            ((GONE, AMONG),
              (AS_ERASER, f"delete from {SEAL} where seal_id = 1")),
         "the first seal that is deleted is named":
-            (("a seal before it is gone",), (AS_ERASER, f"delete from {SEAL} where seal_id = 0")),
+            ((GONE,), (AS_ERASER, f"delete from {SEAL} where seal_id = 0")),
         "all seals that are deleted are named":
-            (("there is no seal, not even the first",), (AS_ERASER, f"delete from {SEAL}")),
+            ((NO_SEAL,), (AS_ERASER, f"delete from {SEAL}")),
         "a seal's root that is changed is named":
-            (("the seal was changed",),
+            ((SEAL_CHANGED,),
              (AS_ERASER, f"update {SEAL} set root = sha256('x') where seal_id = 1")),
         "a seal's leaves that are changed are named":
-            (("the seal was changed", CHANGED),
+            ((SEAL_CHANGED, CHANGED),
              (AS_ERASER, f"update {SEAL} set leaves = overlay(leaves placing '\\x00' from 1)"
               " where seal_id = 1")),
         "a seal's salts that are changed are named":
@@ -489,22 +503,22 @@ NAMED = [
              (AS_ERASER, f"update {SEAL} set salts = overlay(salts placing '\\x0000' from 1)"
               " where seal_id = 1")),
         "a seal that covers fewer entries is named":
-            (("the seal was changed", AMONG),
+            ((SEAL_CHANGED, AMONG),
              (AS_ERASER, f"update {SEAL} set entries = entries - int8multirange(int8range("
               "upper(entries) - 1, upper(entries))) where seal_id = {seal}")),
         "a seal of another time is named":
-            (("the seal was changed",),
+            ((SEAL_CHANGED,),
              (AS_ERASER, f"update {SEAL} set sealed_at = sealed_at + interval '1 us'"
               " where seal_id = {seal}")),
         "a seal of other code is named":
-            (("the seal was changed", TOUCHED),
+            ((SEAL_CHANGED, TOUCHED),
              (AS_ERASER, f"update {SEAL} set machinery = '\\x00' where seal_id = {{seal}}")),
         "a seal with gaps that were none is named":
-            (("the seal was changed",),
+            ((SEAL_CHANGED,),
              (AS_ERASER, f"update {SEAL} set gaps = '{{[-9,1)}}' where seal_id = {{seal}}",
               FORGE.format("entry_id", "0"))),
         "a seal that was made by hand is named":
-            (("the seal was changed", AMONG),
+            ((SEAL_CHANGED, AMONG),
              (f"insert into {SEAL} select seal_id + 1, now(), '{{}}', 0, 0, last_entry + 9000,"
               " gaps, xid_max, complete_at, complete_xid_min, complete_xid_max, cluster,"
               f" machinery, '', '', sha256('x') from {SEAL} where seal_id = {{seal}}",)),
@@ -514,11 +528,11 @@ NAMED = [
               f"update {LOG} set actor = 'x' where entry_id = {{entry}}")),
         "an erasure that is claimed, and was none, is named":
             ((ERASED_MORE,),
-             ("""select audit.log_event('erasure', 'warning', '{"entries": [{"entry_id": {entry},"""
-              """ "was": "00", "now": "01"}]}')""",)),
+             ("""select audit.record_event('erasure', 'warning', '{"entries": [{"entry_id":"""
+              """ {entry}, "was": "00", "now": "01"}]}')""",)),
         "a retention that is claimed too early is named":
             ((DELETED,),
-             ("""select audit.log_event('retention', 'notice', '{"entries":"""
+             ("""select audit.record_event('retention', 'notice', '{"entries":"""
               """ "{[1,{entry}]}"}')""", UNFORCED, AS_ERASER,
               f"delete from {LOG} where entry_id = {{entry}}")),
         "a retention that is claimed to be later is named":
@@ -650,16 +664,16 @@ NAMED = [
     Attack("a chain made anew is known by a root that was kept elsewhere", "app_auditor", after(
         UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}",
         f"delete from {SEAL} where seal_id > 0", NEXT_SEAL, NEXT_SEAL, then=KEPT_ROOT),
-        rows("the root kept elsewhere is not this one")),
+        rows(OTHER_ROOT)),
     Attack("seals cut off at the end are known by a root that was kept elsewhere", "app_auditor",
            after(AS_ERASER, f"delete from {SEAL} where seal_id = {{seal}}", then=KEPT_ROOT),
-           rows("the root kept elsewhere is not this one")),
+           rows(OTHER_ROOT)),
     Attack("a root is not taken for that of another seal", "super_admin",
            ("select problem from audit.verify_seals({seal} - 1, '{root}')",),
-           rows("the root kept elsewhere is not this one")),
+           rows(OTHER_ROOT)),
     Attack("a root without its seal is no proof", "super_admin",
            ("select problem from audit.verify_seals(null, '{root}')",),
-           rows("the root kept elsewhere is not this one")),
+           rows(OTHER_ROOT)),
     Attack("nothing is named where nothing was done", "super_admin",
            ("select * from audit.verify_seals({seal}, '{root}')",), rows()),
 ]
@@ -685,6 +699,14 @@ RESIDUES = [
           ("who owns the tables can rewrite a column by ALTER TABLE", "app_owner",
            ("alter table core.messages alter body type text using 'x'",)),
       )],
+    Attack("entries are counted over the fleet", "bot",
+           (INSERT + "({me}, {me_conversation}, 'in', 'before')",
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            At("far", INSERT + "({far}, {far_conversation}, 'in', 'between')"),
+            INSERT + "({me}, {me_conversation}, 'in', 'after')",
+            "select max(entry_id) - min(entry_id) from (select entry_id from audit.events"
+            " order by entry_id desc limit 2) as e"), rows("3"), kind="residue",
+           is_arranged=True),
     Attack("who owns schema core acts for app_auditor, whose functions call its own", "app_owner",
            after("create or replace function core.leaf_name(p_table regclass, p_suffix text)"
                  " returns text language plpgsql as 'begin raise notice ''%'', current_user;"

@@ -8,7 +8,7 @@ import attack_runner
 import pytest
 from attack_runner import World
 from attacks import Attack
-from audit_attacks import AUDIT_ATTACKS
+from audit_attacks import AUDIT_ATTACKS, NAMED, PROBLEMS
 from conftest import Database, clone
 from core_rows import migrator, owner_database
 
@@ -60,3 +60,11 @@ def test_attempts_are_told_apart_by_their_names():
     names = [case.name for case in AUDIT_ATTACKS]
     assert sorted({n for n in names if names.count(n) > 1}) == []
     assert len(names) >= 60
+
+
+def test_every_kind_of_problem_is_named_in_a_case(database: Database):
+    assert {problem for case in NAMED for problem in case.gives.lines} == PROBLEMS
+    source = database.execute(
+        "select string_agg(prosrc, '') from pg_proc where pronamespace = 'audit'::regnamespace"
+        " and proname ~ '^(check_|verify_seals$)'")[0][0]
+    assert [problem for problem in PROBLEMS if f"'{problem}" not in source] == []

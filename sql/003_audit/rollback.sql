@@ -154,13 +154,14 @@ drop function audit.guard_leaf(regclass);
 drop function audit.refuse_leaf_write();
 drop function audit.refuse_change();
 drop function audit.log_event(text, text, jsonb, bigint);
+drop function audit.record_event(text, text, jsonb, bigint);
 drop function audit.ensure_month(timestamptz);
 drop table audit.salt;
 drop table audit.setting;
 drop table audit.security_audit_log;
 drop function audit.to_correlation_id(text);
 
-delete from core.error_code where code between 'MB201' and 'MB208';
+delete from core.error_code where code between 'MB201' and 'MB209';
 
 drop schema audit;
 drop schema audit_partitions;
