@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from conftest import PROJECT, Database
@@ -207,6 +208,7 @@ def test_killed_in_mid_seal_the_next_seal_takes_all(
         time.sleep(chance.uniform(0, 0.08))
         os.kill(pid, signal.SIGKILL)
         thread.join()
+    until(lambda: not psutil.pid_exists(pid), "the postmaster knows")
     until(lambda: _answers(own_database), "the server has recovered")
     with own_database.connect() as conn:
         assert conn.execute("select max(seal_id) from audit.seal").fetchone()[0] in (
@@ -225,7 +227,7 @@ def _ignoring(conn: psycopg.Connection, statement: str) -> None:
 
 def _answers(database: Database) -> bool:
     try:
-        return bool(database.execute("select 1"))
+        return bool(database.execute("select pg_sleep(0.1)"))
     except psycopg.Error:
         return False
 

@@ -1695,7 +1695,7 @@ begin
     lock table audit.seal in share row exclusive mode;
     for v_month in select * from audit.expired_months() loop
         month := v_month.leaf::text;
-        select coalesce(sum(upper(e) - lower(e)), 0) into entry_count
+        select coalesce(sum(upper(e) - lower(e)), 0)::bigint into entry_count
         from unnest(v_month.entries) as e;
         v_entries := v_entries + v_month.entries;
         perform audit.record_event('retention', 'notice', jsonb_build_object(
