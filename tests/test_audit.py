@@ -281,9 +281,8 @@ def test_private_texts_are_not_stored_twice(conn: psycopg.Connection):
 
 
 DIGEST = """select 'sha256:' || encode(sha256((select salt from audit.salt) || convert_to(
-    json_build_array(sent_at at time zone 'UTC', created_at at time zone 'UTC',
-                     updated_at at time zone 'UTC', source_file_id, direction, body, metadata
-    )::text, 'UTF8')), 'base64') from core.messages where bot_id = %s order by message_id"""
+    row(sent_at at time zone 'UTC', created_at at time zone 'UTC', updated_at at time zone 'UTC',
+        source_file_id, direction, body, metadata)::text, 'UTF8')), 'base64') from core.messages where bot_id = %s order by message_id"""
 
 
 @pytest.mark.parametrize("rows", [1, 20])
@@ -291,6 +290,7 @@ DIGEST = """select 'sha256:' || encode(sha256((select salt from audit.salt) || c
 def test_the_last_digest_of_a_message_is_that_of_its_row(
         conn: psycopg.Connection, rows: int, zone: str):
     conn.execute(f"set local timezone = '{zone}'")
+    conn.execute(f"set local datestyle = '{'ISO' if zone == 'UTC' else 'German'}'")
     bot = add_bot(conn)
     chat = add_conversation(conn, bot, 1)
     conn.execute("insert into core.messages (bot_id, conversation_id, direction, body)"
@@ -299,6 +299,7 @@ def test_the_last_digest_of_a_message_is_that_of_its_row(
     for _ in range(2):
         digests = {e["row_key"]["message_id"]: e["new_values"]["*"]
                    for e in events(conn, bot, "messages")}
+        conn.execute("set local datestyle = 'ISO'")
         assert list(digests.values()) == [d for d, in conn.execute(DIGEST, [bot]).fetchall()]
         conn.execute("update core.messages set body = body || '!' where bot_id = %s", [bot])
 
