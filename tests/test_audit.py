@@ -282,7 +282,8 @@ def test_private_texts_are_not_stored_twice(conn: psycopg.Connection):
 
 DIGEST = """select 'sha256:' || encode(sha256((select salt from audit.salt) || convert_to(
     row(sent_at at time zone 'UTC', created_at at time zone 'UTC', updated_at at time zone 'UTC',
-        source_file_id, direction, body, metadata)::text, 'UTF8')), 'base64') from core.messages where bot_id = %s order by message_id"""
+        source_file_id, direction, body, metadata)::text, 'UTF8')), 'base64')
+    from core.messages where bot_id = %s order by message_id"""
 
 
 @pytest.mark.parametrize("rows", [1, 20])
