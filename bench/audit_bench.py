@@ -471,7 +471,8 @@ def main() -> int:
             f"{round(200_000 * scale):,} messages in bulk, {round(300_000 * scale):,} imported, "
             f"{rounds} rounds; PostgreSQL {version}, {'lz4' if offers_lz4 else 'pglz'}, "
             f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; settings: the server's "
-            "defaults, " + ", ".join(f"{name} {value}" for name, value in (*measure.SETTINGS, *SETTINGS)))
+            "defaults, " + ", ".join(f"{name} {value}" for name, value in
+                                     (*measure.SETTINGS, *SETTINGS)))
         generate(Path(folder), round(300_000 * scale))
         prepare(lab, round(200_000 * scale))
         return run(lab, scale, rounds, Path(folder), screen)
