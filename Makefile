@@ -40,7 +40,7 @@ yoyo: .venv/ready ## yoyo on the same server: make yoyo CMD="list"
 env: .venv/ready ## print the connection for your shell: eval "$(make -s env)"
 	@$(RUN) env
 
-test: .venv/ready-dev ## run the tests on one server (TEST_DATABASE_URL, a container, or the embedded one)
+test: .venv/ready-dev ## run the tests, each core with a container or server of its own, or all on TEST_DATABASE_URL
 	@.venv/bin/python -m pytest
 
 test-all: .venv/ready-dev ## run the tests on PostgreSQL 15 (PG15= its bin folder) and on 18
@@ -59,7 +59,7 @@ bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (
 	@.venv/bin/python -m bench.audit_bench
 
 torture: .venv/ready-dev ## run the long tests as well, keep the result in tests/TORTURE.md (SEED= repeats, KILLS=)
-	@TORTURE=1 .venv/bin/python -m pytest --durations=10
+	@TORTURE=1 .venv/bin/python -m pytest --numprocesses=0
 
 check: .venv/ready-dev ## lint and measure the repository
 	@.venv/bin/python -m checks

@@ -2,11 +2,15 @@
 
 import os
 import secrets
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -22,6 +26,18 @@ TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
 for name in [n for n in os.environ if n.startswith("PG") or n in (
         "DATABASE_URL", "CURRENT_BOT_ID", "MULTI_BOT_ENABLED")]:
     del os.environ[name]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core, with a server of its own; none where they would share one, as the
+    roles that tests make and count are the whole cluster's."""
+    return 0 if TEST_DATABASE_URL else min(os.cpu_count() or 1, 4)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses workers beside TEST_DATABASE_URL, which only this process knows by now."""
+    if TEST_DATABASE_URL and config.getoption("numprocesses"):
+        raise pytest.UsageError("tests on TEST_DATABASE_URL share its roles: leave out -n")
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def cluster() -> Iterator[Database]:
     """The server under test: TEST_DATABASE_URL, else a container, else one of our own.
 
     TEST_PG_BIN names a folder of server binaries to use instead (make test-all says 15's).
@@ -58,8 +74,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     if TEST_DATABASE_URL:
         yield Database(dict(psycopg.conninfo.conninfo_to_dict(TEST_DATABASE_URL)))
         return
-    binaries = os.environ.get("TEST_PG_BIN")
-    if not binaries and (container := start_container()):
+    if not os.environ.get("TEST_PG_BIN") and (container := start_container()):
         with container:
             yield Database({
                 "host": container.get_container_host_ip(),
@@ -67,16 +82,37 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
                 "user": container.username, "password": container.password,
                 "dbname": container.dbname})
         return
-    own = server.Server(
-        Path(binaries) if binaries else server.wheel_binaries(),
-        tmp_path_factory.mktemp("cluster"),
-        settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
-                  ("log_min_duration_statement", "-1")))
-    own.start()
-    try:
+    with private_server() as own:
         yield Database(dict(own.parts()))
-    finally:
-        own.stop("immediate")
+
+
+@contextmanager
+def private_server() -> Iterator[server.Server]:
+    """A started server from TEST_PG_BIN or else the wheel, gone with its files in the end.
+
+    They lie in memory where there is room: a clone has 400, which most of its time goes into.
+    """
+    binaries = os.environ.get("TEST_PG_BIN")
+    with tempfile.TemporaryDirectory(prefix="fleet-tests-", dir=roomy_folder()) as folder:
+        Path(folder).chmod(0o711)  # a root's server may run as somebody else
+        own = server.Server(
+            Path(binaries) if binaries else server.wheel_binaries(), Path(folder) / "server",
+            settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
+                      ("log_min_duration_statement", "-1"), ("max_wal_size", "128MB")))
+        own.start()
+        try:
+            yield own
+        finally:
+            own.stop("immediate")
+
+
+def roomy_folder() -> str:
+    """Where servers' files go: Linux's folder in memory if a few have room there, else on disk."""
+    memory, usual = "/dev/shm", tempfile.gettempdir()  # noqa: S108
+    if not Path(memory).is_dir():
+        return usual
+    room = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
+    return memory if room > 3 * 2**30 else usual
 
 
 def start_container():

@@ -22,7 +22,7 @@ from unittest.mock import patch
 import pexpect
 import psycopg
 import pytest
-from conftest import clone
+from conftest import clone, private_server
 
 import runner
 from fleet import server
@@ -242,14 +242,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cluster: Any, ground: Any
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def own_server() -> Iterator[server.Server]:
     """A server for one file of tests, which may kill it or change whom it lets in."""
-    binaries = os.environ.get("TEST_PG_BIN")
-    made = server.Server(
-        Path(binaries) if binaries else server.wheel_binaries(), tmp_path_factory.mktemp("own"),
-        settings=(("fsync", "off"), ("log_statement", "all")))
-    made.start()
-    try:
+    with private_server() as made:
         yield made
-    finally:
-        made.stop("immediate")

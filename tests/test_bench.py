@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
 from bench import audit_bench, import_bench
@@ -28,6 +28,7 @@ def printed() -> str:
     done = subprocess.run([sys.executable, "-m", "bench.import_bench"], cwd=PROJECT, text=True,
                           capture_output=True, env=os.environ | {
                               "SCALE": "0.0005", "ROUNDS": "1", "NO_COLOR": "1",
+                              "TMPDIR": roomy_folder(),
                               "PG_BIN": os.environ.get("TEST_PG_BIN", "")})
     assert done.returncode == 0, done.stderr
     return done.stdout

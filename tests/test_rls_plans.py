@@ -2,12 +2,13 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
 import pytest
-from conftest import Database, clone
+from conftest import Database, clone, roomy_folder
 from core_rows import make_bot
 
 from bench import rls_bench
@@ -177,6 +178,7 @@ def test_the_bench_has_a_row_for_all_that_it_compares_and_fails_when_rows_differ
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     if binaries := os.environ.get("TEST_PG_BIN"):
         monkeypatch.setenv("PG_BIN", binaries)
+    monkeypatch.setattr(tempfile, "tempdir", roomy_folder())
     monkeypatch.setattr(rls_bench, "SERIES", 0)  # ten calls each
     monkeypatch.setattr(rls_bench, "BOTS", 10)
     monkeypatch.setattr(rls_bench, "PLACES", (1, 3))

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from conftest import roomy_folder
 
 from fleet import server as module
 from fleet.errors import FleetError
@@ -37,12 +38,10 @@ def end_everything_in(folder):
 
 
 @pytest.fixture(scope="session")
-def clusters(tmp_path_factory):
+def clusters():
     """Makes a Server in a folder of its own; none outlives the tests."""
-    folder, made = tmp_path_factory.mktemp("clusters").resolve(), []
-    if module._server_user()[1]:  # nobody can't reach pytest's folders
-        folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="clusters-"))
-        folder.chmod(0o711)
+    folder, made = Path(tempfile.mkdtemp(dir=roomy_folder(), prefix="clusters-")).resolve(), []
+    folder.chmod(0o711)  # root lends a home to nobody, who must get there
 
     def make(name=None, **fields):
         fields = {"binaries": wheel_binaries(), "settings": (("fsync", "off"),)} | fields

@@ -108,6 +108,7 @@ comment on column audit.security_audit_log.is_block is
 {"column": value}.';
 comment on column audit.security_audit_log.operation is
     'INSERT, UPDATE, DELETE or TRUNCATE of rows, or EVENT: see audit.log_event.';
+comment on column audit.security_audit_log.table_name is 'With its schema; null of an EVENT.';
 comment on column audit.security_audit_log.kind is 'What happened; of an EVENT only.';
 comment on column audit.security_audit_log.severity is
     'info, notice, warning or critical; of an EVENT only.';
@@ -115,6 +116,10 @@ comment on column audit.security_audit_log.login is 'session_user: who logged in
 comment on column audit.security_audit_log.role is 'The role in force (SET ROLE). A fact.';
 comment on column audit.security_audit_log.actor is
     'The setting app.actor: who, by the program''s word, it was done for. A claim.';
+comment on column audit.security_audit_log.client_address is
+    'Where the connection came from; null for one by a socket of the machine.';
+comment on column audit.security_audit_log.application_name is
+    'What the program calls itself. A claim.';
 comment on column audit.security_audit_log.row_keys is
     'Columns of the primary key, without bot_id.';
 comment on column audit.security_audit_log.old_values is
@@ -158,6 +163,7 @@ comment on column audit.setting.retention_days is
     'How long a month of the log is kept after its end, in days.';
 
 create unique index setting_one_row on audit.setting ((true));
+comment on index audit.setting_one_row is 'There is one row.';
 insert into audit.setting default values;
 
 create table audit.salt (
@@ -166,6 +172,8 @@ create table audit.salt (
 
 comment on table audit.salt is
     'One row: what the digests of values are salted with, so that nobody finds a value by trying.';
+
+comment on column audit.salt.salt is '32 random bytes, made here and never changed.';
 
 insert into audit.salt (salt)
 values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
@@ -295,6 +303,7 @@ create table audit.capture (
 
 comment on table audit.capture is
     'The tables whose changes are recorded, or were; made by audit.enable and audit.disable.';
+comment on column audit.capture.relation is 'The table in core, not its leaves.';
 comment on column audit.capture.policy is
     'changed: whole rows at INSERT and DELETE, changed columns at UPDATE. keys: what was, but of
 what is now only a digest and which columns changed, since the row itself is there. off: nothing.';
@@ -309,6 +318,8 @@ create table audit.marked_column (
 );
 
 comment on table audit.marked_column is 'Columns with a rule of their own in the log.';
+comment on column audit.marked_column.relation is 'The table.';
+comment on column audit.marked_column.column_name is 'Its column.';
 comment on column audit.marked_column.mark is
     'secret: never in the log, a salted digest shows that it changed. derived: kept by triggers from
 other rows; an UPDATE of nothing else is not logged.';
@@ -333,12 +344,15 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select row_number() over (order by a.attnum)::integer, a.attname,
        case when m.mark = 'secret' then audit.digest_sql(format('%s.%I::text', p_row, a.attname))
+            -- arrays of several lengths, or null, would not add up to a block
+            when t.typcategory = 'A' then format('to_json(%s.%I)', p_row, a.attname)
             else format('%s.%I', p_row, a.attname) end,
        a.atttypid = any (array['int2', 'int4', 'int8', 'bool', 'date', 'timestamptz', 'uuid',
                                'text']::regtype[])
            and (a.attcollation = 0 or c.collisdeterministic),
        coalesce(a.attnum = any (i.indkey), false), coalesce(m.mark, '')
 from pg_attribute as a
+join pg_type as t on t.oid = a.atttypid
 left join pg_collation as c on c.oid = a.attcollation
 left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
 left join audit.marked_column as m on m.relation = a.attrelid and m.column_name = a.attname
@@ -396,12 +410,18 @@ create function audit.fill_source(
     p_parts      jsonb
 )
 returns text
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_source  text := $source$
+-- in one pass: a part may hold what looks like the name of another one
+select string_agg(m[1] || coalesce(p.parts ->> m[2], ''), '' order by place)
+from (
+    select p_parts || jsonb_build_object(
+        'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
+        'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation))
+) as p (parts)
+cross join lateral regexp_matches($source$
 declare
     v_at     timestamptz := clock_timestamp();
     v_count  integer;
@@ -412,19 +432,7 @@ begin
 $source$ || p_template || $source$
     return null;
 end
-$source$;
-    v_part    record;
-begin
-    for v_part in
-        select key, value
-        from jsonb_each_text(p_parts || jsonb_build_object(
-            'months', quote_literal(core.leaf_name('audit.security_audit_log', 'y')),
-            'table', quote_literal(p_table::text), 'operation', quote_literal(p_operation)))
-    loop
-        v_source := replace(v_source, '{' || v_part.key || '}', v_part.value);
-    end loop;
-    return v_source;
-end
+$source$, '(.*?)(?:\{(\w+)\}|$)', 'g') with ordinality as u (m, place)
 $func$;
 
 comment on function audit.fill_source(regclass, text, text, jsonb) is
@@ -690,6 +698,10 @@ declare
                    when audit.key_sql(p_table) is null then 'has no primary key'
                    when c.relnatts > 49 then 'has more than 49 columns'
                    when length(n.nspname || c.relname) > 51 then 'has too long a name'
+                   when exists (
+                       select from pg_attribute as a
+                       where a.attrelid = p_table and a.attname in ('audit_row', 'audit_block'))
+                       then 'has a column named audit_row or audit_block'
                end
         from pg_class as c
         join pg_namespace as n on n.oid = c.relnamespace
@@ -1076,6 +1088,8 @@ comment on table audit.seal is
     'A chain: each row holds a digest of every entry it seals, and a root over these and the root
 before. Whoever keeps a root elsewhere can prove that nothing it covers has changed since.';
 comment on column audit.seal.entries is 'entry_id of what is sealed here.';
+comment on column audit.seal.entry_count is 'How many these are.';
+comment on column audit.seal.row_count is 'How many changed rows they hold.';
 comment on column audit.seal.last_entry is
     'All entries up to this one are sealed, here or before, or are among the gaps.';
 comment on column audit.seal.gaps is
@@ -1384,7 +1398,7 @@ cross join lateral audit.sealed_entries(s) as e
 left join audit.security_audit_log as l on l.entry_id = e.entry_id
 left join audit.erasures() as x on x.entry_id = e.entry_id
 left join audit.expired() as r
-    -- whoever claims a retention below the floor is not believed
+    -- whoever claims to have dropped what was sealed a moment ago is not believed
     on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
 where case when l.entry_id is null then r.entries is null
            when x.first_leaf is null then audit.leaf(l, e.salt) <> e.leaf
@@ -1454,7 +1468,8 @@ with state as (
     select null, clock_timestamp(), audit.cluster(), audit.machinery(), null, null
 ), step as (
     select s.*, lag(machinery) over by_time as old_machinery,
-           lag(cluster) over by_time as old_place, lag(sealed_at) over by_time as since, lag(last_entry) over by_time as old_entry,
+           lag(cluster) over by_time as old_place, lag(sealed_at) over by_time as since,
+           lag(last_entry) over by_time as old_entry,
            lag(gaps) over by_time as old_gaps
     from state as s
     window by_time as (order by seal_id nulls last)
@@ -1466,7 +1481,7 @@ where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s
   and not exists (
     select
     from audit.security_audit_log as l
-    where l.kind = 'capture' and l.occurred_at <= s.sealed_at
+    where l.kind in ('capture', 'retention') and l.occurred_at <= s.sealed_at
       and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
   -- as long as the entries of that time are kept
   and not exists (select from audit.expired() as r where r.entries @> s.old_entry)
@@ -1547,6 +1562,21 @@ $func$;
 
 comment on function audit.months() is 'The months of the log: (leaf, when it ends).';
 
+create function audit.are_long_sealed(p_entries int8multirange)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(range_agg(e) @> p_entries, p_entries = '{}')
+from audit.seal as s
+cross join lateral unnest(s.entries) as e
+where s.sealed_at < now() - interval '30 days'
+$func$;
+
+comment on function audit.are_long_sealed(int8multirange) is
+    'Whether all of these entries have been sealed for 30 days.';
+
 create function audit.expired_months()
 returns table (leaf regclass, ends_at timestamptz, entries int8multirange)
 language plpgsql
@@ -1554,10 +1584,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_last   audit.seal;
-    v_month  record;
+    v_month    record;
+    v_entries  int8multirange;
 begin
-    select * into v_last from audit.seal order by seal_id desc limit 1;
     for v_month in
         select m.leaf, m.ends_at
         from audit.months() as m
@@ -1565,19 +1594,18 @@ begin
         where m.ends_at < now() - make_interval(days => s.retention_days)
         order by m.ends_at
     loop
-        leaf := v_month.leaf;
-        ends_at := v_month.ends_at;
         execute format('select coalesce(range_agg(int8range(entry_id, entry_id, ''[]'')), ''{}'') '
-                       'from %s', leaf) into entries;
-        -- only what is sealed to the last entry
-        continue when upper(entries) > v_last.last_entry + 1 or entries && v_last.gaps;
-        return next;
+                       'from %s', v_month.leaf) into v_entries;
+        if audit.are_long_sealed(v_entries) then
+            return query select v_month.leaf, v_month.ends_at, v_entries;
+        end if;
     end loop;
 end
 $func$;
 
 comment on function audit.expired_months() is
-    'The months whose time is over and that are sealed: (leaf, ends_at, entries).';
+    'The months whose time is over and that have been sealed for 30 days: (leaf, ends_at,
+entries).';
 
 create function audit.drop_expired()
 returns table (month text, entry_count bigint)
@@ -1607,8 +1635,8 @@ end
 $func$;
 
 comment on function audit.drop_expired() is
-    'Drops the months that audit.setting no longer keeps and that are sealed to the last entry:
-(month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
+    'Drops the months that audit.setting no longer keeps and that have been sealed, to the last
+entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
 
 create function audit.person_ids(p_bot_id bigint, p_telegram_id bigint)
 returns table (profile_ids bigint[], conversation_ids bigint[])

@@ -99,6 +99,7 @@ drop function audit.blank(json, boolean, boolean[]);
 drop function audit.person_ids(bigint, bigint);
 drop function audit.drop_expired();
 drop function audit.expired_months();
+drop function audit.are_long_sealed(int8multirange);
 drop function audit.months();
 drop function audit.set_retention(integer);
 drop function audit.verify_seals(bigint, text);

@@ -2415,10 +2415,20 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id
+update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id;
+
+-- for each bot by itself: a bot reads what is on record about it, and nothing of its sisters
+select audit.log_event('import', 'notice', jsonb_build_object(
+           'run_id', p_run_id, 'loaded', count(*) filter (where status = 'loaded'),
+           'quarantined', count(*) filter (where status = 'quarantined'),
+           'ignored', count(*) filter (where status = 'ignored'), 'rows', sum(row_count)), bot_id)
+from json_import.file
+where run_id = p_run_id
+group by bot_id
 $func$;
 
-comment on function json_import.finish_run(bigint) is 'Closes a run.';
+comment on function json_import.finish_run(bigint) is
+    'Closes a run, and puts on record what it brought each bot.';
 
 create function json_import.ensure_bot(p_name text, p_create boolean default true)
 returns table (bot_id bigint, is_new boolean)
@@ -3163,7 +3173,7 @@ begin
 end
 $importer$;
 
-grant usage on schema core, security to app_importer;
+grant usage on schema core, security, audit to app_importer;
 grant select on core.bots, core.bot_names, core.error_code to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
@@ -3173,7 +3183,8 @@ grant execute on function
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.ensure_conversation(bigint, bigint, text),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
-    security.refuse_write(), security.policy_bot_id(), security.policy_user()
+    security.refuse_write(), security.policy_bot_id(), security.policy_user(),
+    audit.log_event(text, text, jsonb, bigint)
 to app_importer;
 
 -- A contact's row is locked and a conversation is stored with its messages, in one statement: that

@@ -40,8 +40,8 @@ $guard$;
 
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
-revoke all on all functions in schema core, security from app_importer;
-revoke all on schema core, security from app_importer;
+revoke all on all functions in schema core, security, audit from app_importer;
+revoke all on schema core, security, audit from app_importer;
 
 delete from security.keeper where holds = 'json_import.holds_bot(bigint)'::regprocedure;
 drop function json_import.discard_bot(bigint);
