@@ -96,13 +96,16 @@ def build(database: Database, migrator: Database | None = None) -> World:
     """Bots, rows and logins in a migrated database; `migrator` migrated it (default: superuser)."""
     world = World(database, {"db": database.name, "missing": "999999999"},
                   {"superuser": database, "migrator": migrator or database})
-    world.logins["app_owner"] = world.logins["migrator"]
+    world.logins |= dict.fromkeys(("app_owner", "app_auditor"), world.logins["migrator"])
     for role in ("app_base", "app_bot", "app_backup"):
         world.logins[role] = database
     conn = world.session("superuser")
     for name in ("me", "same", "far"):
         add_bot(world, conn, name)
     add_logins(world, conn)
+    world.names["month"] = conn.execute(
+        "select core.leaf_name('audit.security_audit_log',"
+        """ to_char(now() at time zone 'UTC', '"y"YYYY"m"MM'))""").fetchone()[0]
     conn.execute("analyze")
     keep(world)
     return world

@@ -37,6 +37,9 @@ CORE = {
 LEAVES = [f"core_partitions.{t}_{{mine_leaf}}" for t in ("girls_profiles", "messages")]
 LEDGER = ("json_import.run", "json_import.file", "json_import.reject", "json_import.kept_bytes")
 COMMANDS = "select insert insert_for_another update delete truncate"
+LOG = "audit.security_audit_log"
+AUDIT_TABLES = ("audit.security_audit_log", "audit.seal", "audit.setting", "audit.salt",
+                "audit.capture", "audit.marked_column")
 
 
 def _on(tables: dict[str, tuple[str, str, str]]) -> dict[str, tuple[str, ...]]:
@@ -116,8 +119,8 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "truncate": tuple(f"truncate {t} cascade" for t in LEAVES),
     }, {
         "app_backup": "done no no no",
-        "app_owner": "done done done MB108",
-        "migrator": "done done done MB108",
+        "app_owner": "done MB203 MB203 MB108",
+        "migrator": "done MB203 MB203 MB108",
     }),
     "import ledger": ({
         "select": tuple(f"select count(*) > 0 from {t}" for t in LEDGER),
@@ -137,6 +140,58 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "admin": "me me no no no no",
         "super_admin": "all me done done done done",
         "app_owner": "none me done done done done",
+    }),
+    "audit log": ({
+        "select": tuple(f"select distinct bot_id from {t} where bot_id is not null"
+                        for t in (LOG, "audit.events")),
+        "history": ("select distinct bot_id from audit.row_history('core.messages',"
+                    """ '{"bot_id": {mine}, "message_id": {mine_message}}')""",),
+        "insert": (f"insert into {LOG} (operation, bot_id) values ('INSERT', {{mine}})",),
+        "update": (f"update {LOG} set actor = actor",),
+        "delete": (f"delete from {LOG}",),
+        "truncate": (f"truncate {LOG}",),
+        "leaf": ("select count(*) > 0 from {month}",),
+    }, {
+        **dict.fromkeys(BOTS, "own own no no no no no"),
+        "app_bot": "none none no no no no no",
+        "admin": "me me no no no no no",
+        "super_admin": "all me no no no no no",
+        "app_backup": "all me no no no no done",
+    }),
+    "what the audit keeps": ({
+        "policies": tuple(f"select count(*) > 0 from audit.{t}"
+                          for t in ("capture", "marked_column", "setting")),
+        "seals": tuple(f"select count(*) > 0 from audit.{t}" for t in ("seal", "salt")),
+        "insert": tuple(f"insert into {t} overriding system value table {t}" for t in AUDIT_TABLES),
+        "delete": tuple(f"delete from {t}" for t in AUDIT_TABLES),
+        "truncate": tuple(f"truncate {t}" for t in AUDIT_TABLES),
+    }, {
+        "super_admin": "done no no no no",
+        "app_backup": "done done no no no",
+    }),
+    "audit by function": ({
+        "read": ("select count(*) > 0 from audit.block_rows('{\"a\": [1]}', null, null)",
+                 "select count(*) = 0 from audit.by_correlation(gen_random_uuid())"),
+        "verify": ("select count(*) = 0 from audit.verify_seals()",
+                   "select count(*) = 0 from audit.stale_captures()"),
+        "seal": ("select seal_id > 0 from audit.seal()",),
+        "event": ("select audit.log_event('test', 'info', '{}')",),
+        "policy": ("select audit.enable('core.bots')", "select audit.compile('core.bots', 'keys')",
+                   "select audit.mark_column('core.bots', 'config', 'secret')",
+                   "select audit.refresh()"),
+        "end": ("select audit.disable('core.bots')",),
+        "expire": ("select audit.set_retention(500)", "select * from audit.drop_expired()"),
+        "erase": ("select audit.erase({mine}, {mine_telegram}, 'because') > 0",),
+        "attach": ("select audit.attach('core.bots')", "select audit.note_capture('{}')",
+                   "select audit.has_derived('core.conversations')"),
+        "within": ("select audit.ensure_month('2020-01-01')",
+                   "select * from audit.person_entries(1, 1)"),
+    }, {
+        **dict.fromkeys((*BOTS, "app_bot", "admin", "app_backup"),
+                        "done no no no no no no no no no"),
+        "super_admin": "done done done done done done done done no no",
+        "app_owner": "no done done done done no done done done no",
+        "migrator": "done done done done done done done done done done",
     }),
 }
 

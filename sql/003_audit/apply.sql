@@ -34,32 +34,25 @@ insert into core.error_code (code, name, meaning, remedy) values
 
 -- The log ---------------------------------------------------------------------
 
-create function audit.correlation_id()
+create function audit.to_correlation_id(p_text text)
 returns uuid
 language plpgsql
-stable
+immutable
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_set  text := current_setting('app.correlation_id', true);
 begin
-    if v_set is null or v_set = '' then
-        -- the same for all that one transaction does, without a state of its own
-        return lpad(to_hex(txid_current()), 32, '0')::uuid;
-    end if;
-    if v_set !~* '^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$' then
+    if p_text !~* '^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$' then
         raise exception using
             errcode = 'MB204',
-            message = format('app.correlation_id is %L, which is no uuid', left(v_set, 100)),
+            message = format('app.correlation_id is %L, which is no uuid', left(p_text, 100)),
             hint    = 'set app.correlation_id to a uuid, as of gen_random_uuid(), or to nothing.';
     end if;
-    return v_set::uuid;
+    return p_text::uuid;
 end
 $func$;
 
-comment on function audit.correlation_id() is
-    'What ties together the changes of one request: the setting app.correlation_id, else a uuid made
-of the transaction''s id. MB204: the setting is no uuid.';
+comment on function audit.to_correlation_id(text) is
+    'The setting app.correlation_id as a uuid. MB204: it is none.';
 
 -- transaction_id comes first, so that a transaction has one before it draws an entry_id: audit.seal
 -- counts on it. No constraint beyond NOT NULL and no partial index: the server would prepare their
@@ -71,11 +64,14 @@ create table audit.security_audit_log (
     bot_id            bigint,
     first_key         bigint,
     last_key          bigint,
-    correlation_id    uuid         not null default audit.correlation_id(),
+    correlation_id    uuid         not null
+        default case when current_setting('app.correlation_id', true) <> ''
+                     then audit.to_correlation_id(current_setting('app.correlation_id', true))
+                     else lpad(to_hex(txid_current()), 32, '0')::uuid end,
     row_count         integer      not null default 1,
     is_block          boolean      not null default false,
     operation         text         not null,
-    table_name        text,
+    table_name        text         collate "C",
     kind              text,
     severity          text,
     login             text         not null default session_user,
@@ -102,6 +98,9 @@ comment on column audit.security_audit_log.bot_id is
 comment on column audit.security_audit_log.first_key is
     'Least last column of the primary key among the rows, as a number: see audit.key_sql.';
 comment on column audit.security_audit_log.last_key is 'The greatest of them.';
+comment on column audit.security_audit_log.correlation_id is
+    'What ties together the changes of one request: the setting app.correlation_id, else a uuid made
+of the transaction''s id.';
 comment on column audit.security_audit_log.row_count is 'How many rows the entry is about.';
 comment on column audit.security_audit_log.is_block is
     'Whether row_keys, old_values and new_values are {"column": [one value per row]}, and not
@@ -423,8 +422,7 @@ from (
 ) as p (parts)
 cross join lateral regexp_matches($source$
 declare
-    v_at     timestamptz := clock_timestamp();
-    v_count  integer;
+    v_at  timestamptz := clock_timestamp();
 begin
     if to_regclass({months} || to_char(v_at at time zone 'UTC', 'YYYY"m"MM')) is null then
         perform audit.ensure_month(v_at);
@@ -530,12 +528,12 @@ as $func$
 select jsonb_build_object(
     'bot', coalesce(max('o.bot_id') filter (where name = 'bot_id'), 'null::bigint'),
     'key', audit.key_sql(p_table, 'o'),
-    'row_key', coalesce(string_agg(format('%L, %s', name, was), ', ' order by place)
+    'row_key', coalesce(string_agg(format('%L, p.o_%s', name, place), ', ' order by place)
                         filter (where is_key and name <> 'bot_id'), ''),
     'row_keys', coalesce(string_agg(format('%L, array_to_json(array_agg(p.o_%s))', name, place),
                                     ', ' order by place)
                          filter (where is_key and name <> 'bot_id'), ''),
-    'differs', string_agg(differs, ' or ' order by place) filter (where is_logged),
+    'differs', string_agg(format('p.c_%s', place), ' or ' order by place) filter (where is_logged),
     'columns', string_agg(format('%1$s as o_%4$s, %2$s as n_%4$s, %3$s as c_%4$s',
                                  was, now, differs, place), e',\n               ' order by place)
                || case p_policy when 'keys'
@@ -546,7 +544,8 @@ from audit.update_columns(p_table, p_policy)
 $func$;
 
 comment on function audit.update_parts(regclass, text) is
-    'The parts of audit.update_source that both sides have in common.';
+    'The parts of audit.update_source that both sides have in common; of a column, o_<place> and
+n_<place> are what it was and is, c_<place> whether it changed.';
 
 create function audit.update_sides(p_table regclass, p_policy text)
 returns jsonb
@@ -554,19 +553,21 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
+-- with as few calls as can be: the server looks each up whenever the statement starts
 with piece as (
     select place, side,
-           format('case when %s then %L || coalesce(to_json(%s)::text, ''null'') end',
-                  differs, to_json(name) || ':', value) as one,
-           format('case when bool_or(p.c_%1$s) then %2$L || array_to_json(array_agg('
-                  'case when p.c_%1$s then p.%3$s_%1$s end))::text end',
-                  place, to_json(name) || ':', side) as many
+           format('case when p.c_%1$s then %2$L end, '
+                  'case when p.c_%1$s then coalesce(to_json(p.%3$s_%1$s), ''null'') end',
+                  place, ',' || to_json(name) || ':', side) as one,
+           format('case when bool_or(p.c_%1$s) then %2$L end, case when bool_or(p.c_%1$s) then '
+                  'array_to_json(array_agg(case when p.c_%1$s then p.%3$s_%1$s end)) end',
+                  place, ',' || to_json(name) || ':', side) as many
     from audit.update_columns(p_table, p_policy)
-    cross join lateral (values ('o', was), ('n', now)) as v (side, value)
+    cross join (values ('o'), ('n')) as v (side)
     where is_logged
     union all
-    select 0, 'n', format('''"*":'' || to_json(%s)', audit.row_digest_sql(p_table, 'n')),
-           '''"*":'' || array_to_json(array_agg(p.audit_digest))::text'
+    select 0, 'n', ''',"*":'', to_json(p.audit_digest)',
+           ''',"*":'', array_to_json(array_agg(p.audit_digest))'
     where p_policy = 'keys'
 )
 select jsonb_object_agg('row_' || side, ones) || jsonb_object_agg('rows_' || side, manys)
@@ -587,45 +588,55 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-with template (one_by_one, pairs) as (
+with template (one_by_one, pair, pairs) as (
     values ($source$
-        insert into audit.security_audit_log (
-            occurred_at, operation, table_name, bot_id, first_key, last_key, row_keys, old_values,
-            new_values)
-        select v_at, {operation}, {table}, {bot}, {key}, {key}, json_build_object({row_key}),
-            ('{' || concat_ws(',', {row_o}) || '}')::json,
-            ('{' || concat_ws(',', {row_n}) || '}')::json
-        from $source$, $source$(
-            select r.*, row_number() over () as audit_row from old_rows as r
-        ) as o
+    insert into audit.security_audit_log (
+        occurred_at, operation, table_name, bot_id, first_key, last_key, row_keys, old_values,
+        new_values)
+    select v_at, {operation}, {table}, p.audit_bot, p.audit_key, p.audit_key,
+        json_build_object({row_key}),
+        ('{' || substr(concat({row_o}), 2) || '}')::json,
+        ('{' || substr(concat({row_n}), 2) || '}')::json
+    from ($source$, $source$
+        select {bot} as audit_bot, {key} as audit_key,
+               {columns}$source$, $source$
+        from (select r.*, row_number() over () as audit_row from old_rows as r) as o
         -- full join: a plan that was made for few rows must not be a nested loop
         full join (select r.*, row_number() over () as audit_row from new_rows as r) as n
-            using (audit_row)$source$)
+            using (audit_row)
+        offset 0
+    ) as p$source$)
 )
-select audit.fill_source(p_table, 'UPDATE', $source$
-    v_count := (select count(*) from (select from old_rows limit 9) as few);
-    if v_count = 1 then$source$ || one_by_one || $source$old_rows as o, new_rows as n
-        where {differs};
-    elsif v_count <= 8 then$source$ || one_by_one || pairs || $source$
-        where {differs};
-    else
-        insert into audit.security_audit_log (
-            occurred_at, operation, table_name, bot_id, first_key, last_key, is_block, row_count,
-            row_keys, old_values, new_values)
-        select v_at, {operation}, {table}, p.audit_bot, min(p.audit_key), max(p.audit_key), true,
-            count(*), json_build_object({row_keys}),
-            ('{' || concat_ws(',', {rows_o}) || '}')::json,
-            ('{' || concat_ws(',', {rows_n}) || '}')::json
-        from (
-            select {bot} as audit_bot, {key} as audit_key,
-                   (row_number() over () - 1) / 4096 as audit_block,
-                   {columns}
-            from $source$ || pairs || $source$
-            where {differs}
-            offset 0
-        ) as p
-        group by p.audit_block, p.audit_bot;
-    end if;$source$, audit.update_parts(p_table, p_policy) || audit.update_sides(p_table, p_policy))
+-- one row, by far the most frequent, has no pairs to find
+select audit.fill_source(p_table, 'UPDATE', one_by_one || pair || $source$
+        from old_rows as o, new_rows as n
+        where (select count(*) from (select from old_rows limit 2) as few) = 1
+        offset 0
+    ) as p
+    where {differs};
+    if found or (select count(*) from (select from old_rows limit 2) as few) < 2 then
+        return null;
+    end if;
+$source$ || one_by_one || pair || pairs || $source$
+    where (select count(*) from (select from old_rows limit 9) as few) <= 8 and ({differs});
+    if found then
+        return null;
+    end if;
+
+    insert into audit.security_audit_log (
+        occurred_at, operation, table_name, bot_id, first_key, last_key, is_block, row_count,
+        row_keys, old_values, new_values)
+    select v_at, {operation}, {table}, p.audit_bot, min(p.audit_key), max(p.audit_key), true,
+        count(*), json_build_object({row_keys}),
+        ('{' || substr(concat({rows_o}), 2) || '}')::json,
+        ('{' || substr(concat({rows_n}), 2) || '}')::json
+    from (
+        select p.*, (row_number() over () - 1) / 4096 as audit_block
+        from ($source$ || pair || pairs || $source$
+        where {differs}
+    ) as p
+    group by p.audit_block, p.audit_bot;$source$,
+    audit.update_parts(p_table, p_policy) || audit.update_sides(p_table, p_policy))
 from template
 $func$;
 
@@ -674,6 +685,7 @@ set row_security = on
 as $func$
 select c.relation, o.operation
 from audit.capture as c
+join pg_class as t on t.oid = c.relation  -- a table may have been dropped since
 cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o (operation)
 left join pg_proc as p on p.oid = to_regproc(audit.capture_name(c.relation, o.operation))
 where p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
@@ -934,6 +946,8 @@ begin
     insert into audit.marked_column (relation, column_name, mark)
     values (p_table, p_column, p_mark)
     on conflict (relation, column_name) do update set mark = excluded.mark;
+    perform audit.note_capture(jsonb_build_object(
+        'table', p_table::text, 'column', p_column, 'mark', p_mark));
     perform audit.refresh(p_table);
 end
 $func$;
@@ -1022,10 +1036,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_bot_id  bigint := coalesce((p_key ->> 'bot_id')::bigint, core.current_bot_id());
+    v_bot_id  bigint := (p_key ->> 'bot_id')::bigint;
     v_number  bigint;
 begin
     perform audit.require_auditable(p_table);
+    if v_bot_id is null then
+        v_bot_id := core.current_bot_id();
+    end if;
     execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
                    audit.key_sql(p_table), p_table)
     into v_number using p_key;
@@ -1152,19 +1169,44 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select sha256(convert_to(coalesce(string_agg(concat_ws(
-    '|', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype, pg_get_expr(t.tgqual, t.tgrelid),
-    p.oid::regprocedure, p.prosecdef, p.proowner::regrole, p.proconfig, p.prosrc,
-    -- made anew, or off and on again in the meantime: the row is another one
-    t.xmin, p.xmin), e'\n' order by t.tgrelid::regclass::text, t.tgname), ''), 'UTF8'))
-from pg_trigger as t
-join pg_proc as p on p.oid = t.tgfoid
-where p.pronamespace = 'audit'::regnamespace and not t.tgisinternal
+-- xmin: what was made anew, or off and on again in the meantime, is another row
+with part (line) as (
+    select concat_ws('|', 'trigger', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype,
+                     pg_get_expr(t.tgqual, t.tgrelid), t.tgfoid::regprocedure, t.xmin)
+    from pg_trigger as t
+    join pg_class as c on c.oid = t.tgrelid
+    join pg_proc as p on p.oid = t.tgfoid
+    where not t.tgisinternal
+      and (p.pronamespace = 'audit'::regnamespace
+           or c.relnamespace::regnamespace::text in ('audit', 'audit_partitions'))
+    union all
+    select concat_ws('|', 'function', p.oid::regprocedure, p.prosecdef, p.proowner::regrole,
+                     p.proconfig, p.prosrc, p.xmin)
+    from pg_proc as p
+    where p.pronamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'rule', w.ev_class::regclass, w.rulename, w.ev_enabled, w.xmin)
+    from pg_rewrite as w
+    join pg_class as c on c.oid = w.ev_class
+    where c.relnamespace = 'audit'::regnamespace
+    union all
+    select concat_ws('|', 'default', d.adnum, pg_get_expr(d.adbin, d.adrelid), d.xmin)
+    from pg_attrdef as d
+    where d.adrelid = 'audit.security_audit_log'::regclass
+    union all
+    select concat_ws('|', 'policy', p.polname, p.polcmd, p.polroles::regrole[],
+                     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
+                     p.xmin)
+    from pg_policy as p
+    where p.polrelid = 'audit.security_audit_log'::regclass
+)
+select sha256(convert_to(coalesce(string_agg(line, e'\n' order by line collate "C"), ''), 'UTF8'))
+from part
 $func$;
 
 comment on function audit.machinery() is
-    'Digest of every trigger and function that captures or guards, and of when each was last
-touched.';
+    'Digest of what captures, guards and keeps the log (triggers, functions, rules, defaults,
+policies), and of when each was last touched.';
 
 create function audit.seal_root(p_seal audit.seal, p_previous bytea)
 returns bytea
@@ -1398,8 +1440,9 @@ cross join lateral audit.sealed_entries(s) as e
 left join audit.security_audit_log as l on l.entry_id = e.entry_id
 left join audit.erasures() as x on x.entry_id = e.entry_id
 left join audit.expired() as r
-    -- whoever claims to have dropped what was sealed a moment ago is not believed
+    -- whoever claims a retention below the floor, or one to come, is not believed
     on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
+    and r.dropped_at <= clock_timestamp() + interval '5 s'
 where case when l.entry_id is null then r.entries is null
            when x.first_leaf is null then audit.leaf(l, e.salt) <> e.leaf
            else not x.is_chain or x.first_leaf <> e.leaf or audit.leaf(l, e.salt) <> x.last_leaf end
@@ -1481,7 +1524,8 @@ where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s
   and not exists (
     select
     from audit.security_audit_log as l
-    where l.kind in ('capture', 'retention') and l.occurred_at <= s.sealed_at
+    where l.kind in ('capture', 'retention')  -- a month that goes takes its triggers along
+      and l.occurred_at <= s.sealed_at
       and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
   -- as long as the entries of that time are kept
   and not exists (select from audit.expired() as r where r.entries @> s.old_entry)

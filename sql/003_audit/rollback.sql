@@ -158,7 +158,7 @@ drop function audit.ensure_month(timestamptz);
 drop table audit.salt;
 drop table audit.setting;
 drop table audit.security_audit_log;
-drop function audit.correlation_id();
+drop function audit.to_correlation_id(text);
 
 delete from core.error_code where code between 'MB201' and 'MB208';
 

@@ -27,6 +27,7 @@ with audited as (
     select 3, 'every recorded table has its four triggers, in replica mode too', (
         select string_agg(format('%s on %s', e.tgname, c.relation), ', ')
         from audit.capture as c
+        join pg_class as k on k.oid = c.relation  -- a table may have been dropped since
         -- after, for the statement: 4 insert, 8 delete, 16 update, 32 truncate
         cross join (values ('audit_insert', 4, 'INSERT'), ('audit_delete', 8, 'DELETE'),
                            ('audit_update', 16, 'UPDATE'), ('audit_truncate', 32, '')
