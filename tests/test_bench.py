@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
@@ -105,6 +106,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory):
             patch.setenv("PG_BIN", binaries)
         for name, value in (("PERIOD", 0.4), ("PAUSE", 0.1), ("CALLS", 5), ("BOTS", 5)):
             patch.setattr(audit_bench, name, value)
+        patch.setattr(tempfile, "tempdir", roomy_folder())
         lab = stack.enter_context(laboratory((*audit_bench.SETTINGS, ("fsync", "off"))))
         folder = tmp_path_factory.mktemp("files") / "bots"
         audit_bench.generate(folder, 300)
