@@ -55,6 +55,9 @@ bench-import: .venv/ready-dev ## time the import against COPY and other ways (SC
 bench-rls: .venv/ready-dev ## time the policies against a bot_id in every WHERE (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.rls_bench
 
+bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (SCALE=1 is 200,000 messages at once)
+	@.venv/bin/python -m bench.audit_bench
+
 torture: .venv/ready-dev ## run the long tests as well, keep the result in tests/TORTURE.md (SEED= repeats, KILLS=)
 	@TORTURE=1 .venv/bin/python -m pytest --numprocesses=0
 
@@ -71,5 +74,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

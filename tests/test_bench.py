@@ -1,17 +1,21 @@
-"""The bench of the import runs, reports contenders and limits, and notices what is not loaded."""
+"""The benches of the import and the audit run, report contenders and limits, and notice what is
+not loaded, not left or not logged."""
 
 import os
+import re
 import subprocess
 import sys
-from contextlib import contextmanager
+import tempfile
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
-from bench import import_bench
-from bench.measure import Cost
+from bench import audit_bench, import_bench
+from bench.measure import Cost, laboratory
+from fleet.screen import Screen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 LIMITS = ("with the right, of copy", "the same, stretch", "without the right, of copy",
@@ -89,3 +93,52 @@ def test_what_the_bench_compares_changes_with(database, change):
         one = "message_id = (select min(message_id) from core.messages)"
         assert conn.execute(change.replace("$m", one)).rowcount == 1
         assert conn.execute(query).fetchall() != before
+
+
+# The audit's --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory):
+    """A laboratory for the bench of the audit, in which every series is short."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        if binaries := os.environ.get("TEST_PG_BIN"):
+            patch.setenv("PG_BIN", binaries)
+        for name, value in (("PERIOD", 0.4), ("PAUSE", 0.1), ("CALLS", 5), ("BOTS", 5)):
+            patch.setattr(audit_bench, name, value)
+        patch.setattr(tempfile, "tempdir", roomy_folder())
+        lab = stack.enter_context(laboratory((*audit_bench.SETTINGS, ("fsync", "off"))))
+        folder = tmp_path_factory.mktemp("files") / "bots"
+        audit_bench.generate(folder, 300)
+        audit_bench.prepare(lab, 600)
+        yield lambda: audit_bench.run(lab, 0.001, 1, folder, Screen()), lab
+
+
+def test_the_audits_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(raced, capsys):
+    run, _ = raced
+    assert run() == 0, capsys.readouterr().err
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    for contender in audit_bench.CONTENDERS:
+        for work in (*audit_bench.BULK, *audit_bench.SINGLE, audit_bench.LOAD):
+            assert sum(re.match(rf"{work} +{contender.name}  .*\d$", line) is not None
+                       for line in lines) == 1, (work, contender.name, lines)
+    for what in (*(f"{work}, {name}" for work, name, *_ in audit_bench.SPEEDS),
+                 "import, policy keys, of the time", "bytes of log per row, policy changed",
+                 "seal, blocks of policy changed, rows/s"):
+        assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
+
+
+def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(raced, capsys):
+    run, lab = raced
+    with lab.connect("jsonb_per_row") as conn:
+        conn.execute("create function public.lose() returns trigger language plpgsql as"
+                     " 'begin new.body := ''lost''; return new; end'")
+        conn.execute("create trigger lose before update on core.messages for each row"
+                     " execute function public.lose()")
+    with lab.connect("policy_keys") as conn:
+        conn.execute("alter table core.messages disable trigger audit_delete")
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "policy keys: bulk: the log has {'INSERT': 600, 'UPDATE': 300}, not" in said
+    assert "jsonb per row: bulk left" in said and "jsonb per row: row by row left" in said
+    assert said.count("warning:") == 3
