@@ -144,19 +144,60 @@ def test_one_statement_that_inserts_and_updates_is_recorded_as_both(
         ("INSERT", "2025-01-02"), ("UPDATE", "2025-01-01")]
 
 
-def test_merge_that_deletes_is_recorded(conn: psycopg.Connection):
+WAYS = {
+    "update": "update core.{t} set created_at = created_at - interval '1 s' where bot_id = {b}",
+    "update from": "update core.{t} as t set created_at = t.created_at - interval '1 s'"
+                   " from core.{t} as s where t.bot_id = {b} and s.bot_id = {b}"
+                   " and s.{k} = t.{k}",
+    "with": "with w as (update core.{t} set created_at = created_at - interval '1 s'"
+            " where bot_id = {b} returning 1) select count(*) from w",
+    "merge": "merge into core.{t} as t using (select bot_id as b, {k} as k from core.{t}"
+             " where bot_id = {b}) as s on t.bot_id = s.b and t.{k} = s.k"
+             " when matched then update set created_at = t.created_at - interval '1 s'",
+    "on conflict": "insert into core.{t} {o} select * from core.{t} where bot_id = {b}"
+                   " on conflict ({p}) do update set created_at = {t}.created_at - interval '1 s'",
+    "replica": "set local session_replication_role = replica; update core.{t}"
+               " set created_at = created_at - interval '1 s' where bot_id = {b}",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_update_of_any_kind_is_recorded(conn: psycopg.Connection, table: str, way: str):
     bot = fill(conn)
-    conn.execute("merge into core.bot_metrics as m using (values (%s::bigint)) as v (b)"
-                 " on m.bot_id = v.b when matched then delete", [bot])
-    assert [e["operation"] for e in events(conn, bot, "bot_metrics")] == ["INSERT", "DELETE"]
+    primary = {"bots": "bot_id", "messages": "bot_id, conversation_id, message_id"}.get(
+        table, f"bot_id, {KEYS[table]}")
+    before = len(events(conn, bot, table))
+    conn.execute(WAYS[way].format(
+        t=table, b=bot, k=KEYS[table], p=primary,
+        o="" if table == "bot_metrics" else "overriding system value"))
+    event, = events(conn, bot, table)[before:]
+    assert event["operation"] == "UPDATE" and "created_at" in event["old_values"]
 
 
-def test_copy_is_recorded(conn: psycopg.Connection):
-    bot = add_bot(conn)
-    with conn.cursor().copy("copy core.bot_metrics (bot_id, day) from stdin") as copy:
-        for day in range(1, 21):
-            copy.write_row((bot, f"2025-01-{day}"))
-    assert len(events(conn, bot, "bot_metrics")) == 20
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("way", ["delete", "merge", "with"])
+def test_a_deletion_and_a_copy_back_are_recorded(
+        conn: psycopg.Connection, table: str, way: str):
+    bot = fill(conn)
+    kept = {}
+    for one in reversed(TABLES[TABLES.index(table):]):
+        rows = conn.execute(f"select * from core.{one} where bot_id = %s", [bot])
+        kept[one] = [c.name for c in rows.description], rows.fetchall()
+        conn.execute({
+            "delete": f"delete from core.{one} where bot_id = {bot}",
+            "merge": f"merge into core.{one} as t using (values ({bot}::bigint)) as s (b)"
+                     " on t.bot_id = s.b when matched then delete",
+            "with": f"with w as (delete from core.{one} where bot_id = {bot} returning 1)"
+                    " select count(*) from w"}[way])
+    before = len(events(conn, bot, table))
+    assert events(conn, bot, table)[-1]["operation"] == "DELETE"
+    columns, rows = kept[table]
+    with conn.cursor().copy(f"copy core.{table} ({', '.join(columns)}) from stdin") as copy:
+        for row in rows:
+            copy.write_row([Jsonb(v) if isinstance(v, dict) else v for v in row])
+    event, = events(conn, bot, table)[before:]
+    assert event["operation"] == "INSERT"
 
 
 def test_replica_role_hides_nothing(conn: psycopg.Connection):
