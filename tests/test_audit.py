@@ -404,6 +404,18 @@ def test_an_unknown_policy_is_refused(conn: psycopg.Connection):
         conn.execute("select audit.disable('core.bot_names')")
 
 
+@pytest.mark.parametrize(("kind", "severity"), [
+    (None, "info"), ("x", None), ("x", "loud"), ("retention", "info"), ("capture", "info")])
+def test_an_event_has_a_kind_of_its_own_and_a_severity(
+        conn: psycopg.Connection, kind: str | None, severity: str | None):
+    with refused(conn, "MB209") as caught:
+        conn.execute("select audit.log_event(%s, %s, '{}')", [kind, severity])
+    assert caught.value.diag.message_hint
+    conn.execute("select audit.log_event('x', 'warning', '{\"a\": 1}')")
+    assert [(e["kind"], e["severity"], e["new_values"]) for e in events(conn)][-1] == (
+        "x", "warning", {"a": 1})
+
+
 def test_strange_names_of_tables_columns_and_types_are_recorded(conn: psycopg.Connection):
     conn.execute("""create table public."It's {a} ""table"" %s" (
         "o.k" uuid, "n{row}" text, primary key ("o.k", "n{row}"), "audit" json,

@@ -271,6 +271,9 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
+    -- a record would go with the transaction; the server log keeps this line
+    raise log '% of % refused, login %, role %',
+        lower(tg_op), tg_relid::regclass, session_user, current_user;
     raise exception using
         errcode = 'MB108',
         message = format(case tg_op when 'TRUNCATE' then 'truncate of %s is refused'

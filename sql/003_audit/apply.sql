@@ -31,8 +31,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Check bot_id and telegram_id; a reason is needed, too.'),
     ('MB208', 'not_audited',            'The table has never been audited.',
         'Call audit.enable for it, as its owner.'),
-    ('MB209', 'reserved_event',         'An event of the audit''s own is claimed.',
-        'Choose another kind.');
+    ('MB209', 'invalid_event',          'An event has no kind of its own, or no severity.',
+        'Choose a kind of your own; info, notice, warning or critical.');
 
 -- The log ---------------------------------------------------------------------
 
@@ -242,6 +242,14 @@ begin
             message = format('an event of kind %s is the audit''s own to record', p_kind),
             hint    = 'Choose another kind.';
     end if;
+    if p_kind is null or p_severity is null
+       or p_severity not in ('info', 'notice', 'warning', 'critical') then
+        raise exception using
+            errcode = 'MB209',
+            message = format('an event can''t be of kind %s and severity %s',
+                             quote_nullable(p_kind), quote_nullable(p_severity)),
+            hint    = 'Pass a kind, and info, notice, warning or critical.';
+    end if;
     perform audit.record_event(p_kind, p_severity, p_detail, p_bot_id);
 end
 $func$;
@@ -249,7 +257,7 @@ $func$;
 comment on function audit.log_event(text, text, jsonb, bigint) is
     'Puts an event on record: kind, severity (info, notice, warning, critical), detail (no secrets,
 no personal data), and the bot it is about, who may then read it. Goes when its transaction is
-rolled back. MB209: the kind is one of the audit''s own.';
+rolled back. MB209: the kind is one of the audit''s own, or something is missing.';
 
 -- Guards ----------------------------------------------------------------------
 
