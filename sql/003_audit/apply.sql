@@ -1083,7 +1083,7 @@ begin
     execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
                    audit.key_sql(p_table), p_table)
     into v_number using p_key;
-    -- one query for each of the two indexes
+    -- entries of one row by their key, blocks by the keys they reach over
     return query execute format($query$
         select * from audit.events
         where %1$s and table_name = $2 and not is_block and first_key = $3 and row_key @> $4
@@ -1482,22 +1482,31 @@ $func$;
 comment on function audit.check_sealed() is
     'The part of audit.verify_seals about entries that a seal covers.';
 
+create function audit.sealed_before(p_at timestamptz)
+returns int8multirange
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(range_agg(e), '{}')
+from audit.seal as s
+cross join lateral unnest(s.entries) as e
+where s.sealed_at < p_at
+$func$;
+
+comment on function audit.sealed_before(timestamptz) is
+    'entry_id of all that was sealed before a time.';
+
 create function audit.check_unsealed()
 returns table (seal_id bigint, entry_id bigint, problem text)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-with sealed as (
-    select i as entry_id
-    from audit.seal as s
-    cross join lateral unnest(s.entries) as e
-    cross join lateral generate_series(lower(e), upper(e) - 1) as i
-)
 select null::bigint, l.entry_id, 'inserted among what was sealed'
 from (select * from audit.seal order by seal_id desc limit 1) as last
 join audit.security_audit_log as l on l.entry_id <= last.last_entry
-where not exists (select from sealed as s where s.entry_id = l.entry_id)
+where not (select audit.sealed_before('infinity')) @> l.entry_id
   and not last.gaps @> l.entry_id
 $func$;
 
@@ -1637,21 +1646,6 @@ $func$;
 
 comment on function audit.months() is 'The months of the log: (leaf, when it ends).';
 
-create function audit.are_long_sealed(p_entries int8multirange)
-returns boolean
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $func$
-select coalesce(range_agg(e) @> p_entries, p_entries = '{}')
-from audit.seal as s
-cross join lateral unnest(s.entries) as e
-where s.sealed_at < now() - interval '30 days'
-$func$;
-
-comment on function audit.are_long_sealed(int8multirange) is
-    'Whether all of these entries have been sealed for 30 days.';
-
 create function audit.expired_months()
 returns table (leaf regclass, ends_at timestamptz, entries int8multirange)
 language plpgsql
@@ -1671,7 +1665,7 @@ begin
     loop
         execute format('select coalesce(range_agg(int8range(entry_id, entry_id, ''[]'')), ''{}'') '
                        'from %s', v_month.leaf) into v_entries;
-        if audit.are_long_sealed(v_entries) then
+        if audit.sealed_before(now() - interval '30 days') @> v_entries then
             return query select v_month.leaf, v_month.ends_at, v_entries;
         end if;
     end loop;
@@ -1841,13 +1835,15 @@ comment on function audit.leaves_of(bigint[]) is
     'The leaves of entries as they are now; null for one that is not sealed.';
 
 create function audit.blank_entries(p_bot_id bigint, p_telegram_id bigint)
-returns table (entry_ids bigint[], row_count bigint)
+returns table (entry_id bigint, row_count integer, was bytea)
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
-with person as (
+with person as materialized (
     select entry_id, hit from audit.person_entries(p_bot_id, p_telegram_id)
+), was as materialized (  -- by the statement's snapshot: as it is before the update
+    select entry_id, leaf from audit.leaves_of(array(select entry_id from person))
 ), blanked as (
     update audit.security_audit_log as l
     set old_values = audit.blank(l.old_values, l.is_block, p.hit),
@@ -1856,11 +1852,12 @@ with person as (
     where l.entry_id = p.entry_id
     returning l.entry_id, cardinality(array_positions(p.hit, true)) as hits
 )
-select array_agg(entry_id order by entry_id), sum(hits)::bigint from blanked
+select b.entry_id, b.hits, w.leaf from blanked as b join was as w using (entry_id)
 $func$;
 
 comment on function audit.blank_entries(bigint, bigint) is
-    'Blanks all values of a person''s rows; keys stay. Returns which entries, and how many rows.';
+    'Blanks all values of a person''s rows; keys stay. Returns which entries, how many rows of each,
+and the leaf that each had (null: not sealed).';
 
 create function audit.erase(p_bot_id bigint, p_telegram_id bigint, p_reason text)
 returns bigint
@@ -1872,26 +1869,24 @@ set row_security = on
 as $func$
 declare
     v_entries  bigint[];
-    v_was      jsonb;
     v_rows     bigint;
+    v_was      jsonb;
 begin
     lock table audit.seal in share row exclusive mode;  -- no entry gets its seal meanwhile
-    v_entries := array(
-        select entry_id from audit.person_entries(p_bot_id, p_telegram_id) order by entry_id);
-    if cardinality(v_entries) = 0 or p_reason is null or p_reason !~ '\S' then
+    perform set_config('audit.erasing', txid_current()::text, true);
+    select array_agg(e.entry_id), sum(e.row_count),
+           jsonb_object_agg(e.entry_id, encode(e.was, 'hex'))
+    into v_entries, v_rows, v_was
+    from audit.blank_entries(p_bot_id, p_telegram_id) as e;
+    if v_entries is null or p_reason is null or p_reason !~ '\S' then
         raise exception using
             errcode = 'MB207',
             message = format('nothing to erase for bot %s and telegram_id %s',
                              quote_nullable(p_bot_id), quote_nullable(p_telegram_id)),
-            detail  = case when cardinality(v_entries) > 0 then 'No reason was given.'
+            detail  = case when v_entries is not null then 'No reason was given.'
                            else 'The log holds no entry of such a contact.' end,
             hint    = 'Check both numbers; p_reason says why, for the record.';
     end if;
-    select jsonb_object_agg(entry_id, encode(leaf, 'hex')) into v_was
-    from audit.leaves_of(v_entries);
-    perform set_config('audit.erasing', txid_current()::text, true);
-    select e.entry_ids, e.row_count into v_entries, v_rows
-    from audit.blank_entries(p_bot_id, p_telegram_id) as e;
     perform audit.renew_salts(v_entries);
     perform set_config('audit.erasing', '', true);
     perform audit.record_event('erasure', 'warning', (

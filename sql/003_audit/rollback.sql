@@ -70,8 +70,6 @@ end
 $guard$;
 
 revoke all on core.girls_profiles, core.conversations, core.leaf_hook from app_auditor;
-revoke select (bot_id, profile_id, telegram_id) on core.girls_profiles from app_auditor;
-revoke select (bot_id, conversation_id, profile_id) on core.conversations from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;
 
@@ -99,13 +97,13 @@ drop function audit.blank(json, boolean, boolean[]);
 drop function audit.person_ids(bigint, bigint);
 drop function audit.drop_expired();
 drop function audit.expired_months();
-drop function audit.are_long_sealed(int8multirange);
 drop function audit.months();
 drop function audit.set_retention(integer);
 drop function audit.verify_seals(bigint, text);
 drop function audit.check_machinery();
 drop function audit.check_times();
 drop function audit.check_unsealed();
+drop function audit.sealed_before(timestamptz);
 drop function audit.check_sealed();
 drop function audit.check_chain();
 drop function audit.expired();
