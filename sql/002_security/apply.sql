@@ -404,6 +404,21 @@ comment on function security.admit_bots(regclass) is
     'Lets each bot work on its own rows of a protected table, as far as its grants go. Whoever else
 reads the table must be allowed to execute the two functions.';
 
+create function security.admit_admins(p_table regclass)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select security.set_policy(
+    p_table, 'app_admin_select',
+    'for select to app_admin using (pg_has_role(to_regrole(''bot_'' || bot_id)::oid, ''member''))')
+$func$;
+
+comment on function security.admit_admins(regclass) is
+    'Lets an admin read, in a protected table, the rows of the bots that
+security.grant_bot_to_admin gave them.';
+
 -- What later migrations record -------------------------------------------------
 
 create table security.event_hook (
@@ -1198,6 +1213,7 @@ begin
         execute format('grant select on %s to app_bot, app_backup, app_provisioner', v_table);
         execute format('grant delete, update (updated_at) on %s to app_provisioner', v_table);
     end loop;
+    perform security.admit_admins('core.bots');
     perform security.protect('core.bot_names');
     perform security.admit('core.bot_names', r, 'select')
     from unnest(array['app_super_admin', 'app_backup']) as r;
@@ -1205,11 +1221,6 @@ begin
     perform security.admit('security.bot_token', 'app_provisioner', 'all');
 end
 $protect$;
-
-create policy app_admin_select on core.bots for select to app_admin
-    using (pg_has_role(to_regrole('bot_' || bot_id)::oid, 'member'));
-comment on policy app_admin_select on core.bots is
-    'An admin sees the bots that security.grant_bot_to_admin gave them.';
 
 grant usage on schema core to app_base, app_upkeep, app_backup, app_provisioner;
 grant usage on schema core_partitions to app_backup;

@@ -129,6 +129,7 @@ drop function security.tell(text, jsonb, bigint);
 drop table security.event_hook;
 drop table security.bot_token;
 
+drop function security.admit_admins(regclass);
 drop function security.admit_bots(regclass);
 drop function security.protect(regclass);
 drop function security.protect_leaf(regclass);

@@ -1916,6 +1916,7 @@ begin
     perform security.ensure_owner('app_auditor');
     perform security.protect('audit.security_audit_log');
     perform security.admit_bots('audit.security_audit_log');
+    perform security.admit_admins('audit.security_audit_log');
     perform security.admit('audit.security_audit_log', r, 'select')
     from unnest(array['app_super_admin', 'app_backup', 'app_auditor']) as r;
     perform security.admit('audit.security_audit_log', 'app_auditor', c)
@@ -1929,11 +1930,6 @@ begin
     end loop;
 end
 $protect$;
-
-create policy app_admin_select on audit.security_audit_log for select to app_admin
-    using (pg_has_role(to_regrole('bot_' || bot_id)::oid, 'member'));
-comment on policy app_admin_select on audit.security_audit_log is
-    'An admin sees the entries about the bots that security.grant_bot_to_admin gave them.';
 
 -- Grants ----------------------------------------------------------------------
 
