@@ -261,9 +261,21 @@ create table core.bot_metrics (
 comment on table core.bot_metrics is 'One row per bot and day (UTC), derived from messages.';
 comment on column core.bot_metrics.active_contacts is
     'Contacts with at least one message that day.';
+comment on column core.bot_metrics.new_conversations is 'Conversations that started that day.';
 comment on column core.bot_metrics.reply_p50 is
-    'Median time from a contact''s message to the bot''s answer; null without an answer.';
+    'Median time from a contact''s message to the bot''s answer, if that is the next message and comes
+within a day; counted on the day of the answer; null without one.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
+
+-- No key: writers must not wait for each other.
+create table core.stale_days (
+    bot_id  bigint          not null,
+    days    datemultirange  not null
+);
+
+comment on table core.stale_days is
+    'Days before today (UTC) whose messages or conversations changed, so that bot_metrics may say
+something else: one row for each statement that changed some. Whoever rolls the days up deletes it.';
 
 create function core.bot_tables()
 returns setof regclass
@@ -442,7 +454,7 @@ begin
         'create table %s partition of %s for values with (modulus 10, remainder %s) '
         'with (fillfactor = %s)',
         v_leaf, p_table, p_remainder,
-        -- room on the page for the counters' updates, which then need no index entry (HOT)
+        -- room on the page for the versions that the counters' updates leave until they are pruned
         case when p_table = 'core.conversations'::regclass then 80 else 100 end);
     perform core.ensure_keys(p_table, p_remainder);
     perform core.equip_leaf(v_leaf::regclass);
@@ -453,6 +465,27 @@ $func$;
 comment on function core.make_leaf(regclass, integer) is
     'Makes the hash leaf of a table for one remainder (0 to 9), with its foreign key; returns it.
 The parent''s leaf must exist. 42P07: the leaf is there already.';
+
+create function core.lacks_leaves(p_remainder integer)
+returns boolean
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select exists (
+    select
+    from core.bot_tables() as t
+    left join lateral (
+        select leaf from core.leaves(t) where bound like '% remainder ' || p_remainder || ')'
+    ) as l on true
+    left join core.foreign_keys() as k on format('core.%I', k.child)::regclass = t
+    left join pg_constraint as c on c.conrelid = l.leaf and c.conname = k.parent || '_fk'
+    where l.leaf is null or k.parent is not null and c.oid is null)
+$func$;
+
+comment on function core.lacks_leaves(integer) is
+    'Whether a table has no leaf for this remainder, or one without its foreign key.';
 
 create function core.ensure_leaves(p_bot_id bigint)
 returns integer
@@ -471,6 +504,9 @@ begin
     from generate_series(0, 9) as r
     where satisfies_hash_partition('core.bots'::regclass, 10, r, p_bot_id);
 
+    if not core.lacks_leaves(v_remainder) then  -- nearly always: then without a lock
+        return 0;
+    end if;
     -- One maker at a time, who sees what the one before has made.
     lock table only core.bots in share update exclusive mode;
     for v_table in select core.bot_tables() loop
@@ -591,6 +627,29 @@ begin
 end
 $leaves$;
 
+create function core.analyze_tables()
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_table  regclass;
+begin
+    for v_table in select core.bot_tables() loop
+        -- before 18 a partitioned table is analyzed with its leaves only
+        execute format('analyze %s %s', case when current_setting('server_version_num')::integer
+                       >= 180000 then 'only' else '' end, v_table);
+    end loop;
+end
+$func$;
+
+comment on function core.analyze_tables() is
+    'Statistics over all bots, for whoever reads the rows of several: autovacuum makes them for the
+leaves only. Takes SHARE UPDATE EXCLUSIVE on the tables, to the end of the transaction.';
+
 -- Row upkeep ------------------------------------------------------------------
 
 create function core.touch_updated_at()
@@ -659,33 +718,59 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set plan_cache_mode = force_generic_plan  -- or each message would cost planning
 as $func$
+declare
+    v_new  record;
 begin
-    with added as (
-        select bot_id, conversation_id,
-               count(*)::integer as messages, min(sent_at) as first_at, max(sent_at) as last_at
-        from new_rows
-        group by bot_id, conversation_id
-    ), locked as (
-        -- always in key order: two bulk statements can't wait for each other
-        select c.bot_id, c.conversation_id, a.messages, a.first_at, a.last_at
-        from core.conversations as c
-        join added as a using (bot_id, conversation_id)
-        order by c.bot_id, c.conversation_id
-        for no key update of c
-    )
-    update core.conversations as c
-    set message_count   = c.message_count + l.messages,
-        started_at      = least(c.started_at, l.first_at),
-        last_message_at = greatest(c.last_message_at, l.last_at)
-    from locked as l
-    where c.bot_id = l.bot_id and c.conversation_id = l.conversation_id;
+    select min(bot_id) as bot_id, min(conversation_id) as conversation_id,
+           (min(bot_id), min(conversation_id)) = (max(bot_id), max(conversation_id)) as is_one,
+           count(*)::integer as messages, min(sent_at) as first_at, max(sent_at) as last_at
+    into v_new
+    from new_rows;
+
+    if v_new.is_one then  -- what a bot does; a third of the cost of the general form
+        update core.conversations as c
+        set message_count   = c.message_count + v_new.messages,
+            started_at      = least(c.started_at, v_new.first_at),
+            last_message_at = greatest(c.last_message_at, v_new.last_at)
+        where c.bot_id = v_new.bot_id and c.conversation_id = v_new.conversation_id;
+    elsif v_new.messages > 0 then
+        with added as (
+            select bot_id, conversation_id,
+                   count(*)::integer as messages, min(sent_at) as first_at, max(sent_at) as last_at
+            from new_rows
+            group by bot_id, conversation_id
+        ), locked as (
+            -- always in key order: two bulk statements can't wait for each other
+            select c.bot_id, c.conversation_id, a.messages, a.first_at, a.last_at
+            from core.conversations as c
+            join added as a using (bot_id, conversation_id)
+            order by c.bot_id, c.conversation_id
+            for no key update of c
+        )
+        update core.conversations as c
+        set message_count   = c.message_count + l.messages,
+            started_at      = least(c.started_at, l.first_at),
+            last_message_at = greatest(c.last_message_at, l.last_at)
+        from locked as l
+        where c.bot_id = l.bot_id and c.conversation_id = l.conversation_id;
+    end if;
+
+    if v_new.first_at < date_trunc('day', now(), 'UTC') then
+        insert into core.stale_days (bot_id, days)
+        select bot_id, range_agg(daterange(day, day + 1))
+        from (select distinct bot_id, (sent_at at time zone 'UTC')::date from new_rows
+             ) as d (bot_id, day)
+        group by bot_id;
+    end if;
     return null;
 end
 $func$;
 
 comment on function core_upkeep.count_new_messages() is
-    'Trigger on core.messages: one update per conversation and statement, not one per message.';
+    'Trigger on core.messages: one update per conversation and statement, not one per message; notes
+days that are over.';
 
 create function core_upkeep.recount(
     p_bots           bigint[],
@@ -740,12 +825,18 @@ begin
         group by bot_id, conversation_id
     ) as removed
     having count(*) > 0;
+
+    insert into core.stale_days (bot_id, days)
+    select bot_id, range_agg(daterange(day, day + 1))
+    from (select distinct bot_id, (sent_at at time zone 'UTC')::date from old_rows) as d (bot_id, day)
+    group by bot_id;
     return null;
 end
 $func$;
 
 comment on function core_upkeep.count_deleted_messages() is
-    'Trigger on core.messages: the conversations that lost messages are counted anew.';
+    'Trigger on core.messages: the conversations that lost messages are counted anew, their days
+noted.';
 
 create function core_upkeep.count_moved_messages()
 returns trigger
@@ -754,29 +845,65 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+declare
+    v_moved  record;
 begin
-    perform core_upkeep.recount(array_agg(bot_id), array_agg(conversation_id), array_agg(change))
-    from (
-        select bot_id, conversation_id, sum(change)::bigint as change
+    -- what two versions of a message have in common cancels out
+    for v_moved in
+        select array_agg(bot_id) as bots, array_agg(conversation_id) as conversations,
+               array_agg(change) as changes, array_agg(days) as days
         from (
-            select bot_id, conversation_id, sum(change) as change
+            select bot_id, conversation_id, sum(change)::bigint as change,
+                   range_agg(daterange(day, day + 1)) as days
             from (
-                select bot_id, conversation_id, message_id, sent_at, -1 as change from old_rows
-                union all
-                select bot_id, conversation_id, message_id, sent_at, 1 from new_rows
-            ) as r
-            group by bot_id, conversation_id, message_id, sent_at
-            having sum(change) <> 0
-        ) as moved
-        group by bot_id, conversation_id
-    ) as touched
-    having count(*) > 0;
+                select bot_id, conversation_id, (sent_at at time zone 'UTC')::date as day,
+                       sum(change) as change
+                from (
+                    select *, -1 as change from old_rows
+                    union all
+                    select *, 1 from new_rows
+                ) as r
+                group by bot_id, conversation_id, message_id, sent_at, direction
+                having sum(change) <> 0
+            ) as moved
+            group by bot_id, conversation_id
+        ) as touched
+        having count(*) > 0
+    loop
+        perform core_upkeep.recount(v_moved.bots, v_moved.conversations, v_moved.changes);
+        insert into core.stale_days (bot_id, days)
+        select * from unnest(v_moved.bots, v_moved.days);
+    end loop;
     return null;
 end
 $func$;
 
 comment on function core_upkeep.count_moved_messages() is
-    'Trigger on core.messages: an UPDATE may move messages in time or to another conversation.';
+    'Trigger on core.messages: an UPDATE may move messages in time or to another conversation, or
+turn their direction.';
+
+create function core_upkeep.note_started()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_old  date := (old.started_at at time zone 'UTC')::date;
+    v_new  date := (new.started_at at time zone 'UTC')::date;
+begin
+    -- of an insert old is null, of a delete new
+    insert into core.stale_days (bot_id, days)
+    select coalesce(new.bot_id, old.bot_id), range_agg(daterange(day, day + 1))
+    from unnest(array[v_old, v_new]) as day
+    where day is not null;
+    return null;
+end
+$func$;
+
+comment on function core_upkeep.note_started() is
+    'Trigger on core.conversations: notes the days on which there are now more or fewer new ones.';
 
 do $triggers$
 declare
@@ -809,6 +936,20 @@ create trigger count_moved_messages
     after update on core.messages
     referencing old table as old_rows new table as new_rows
     for each statement execute function core_upkeep.count_moved_messages();
+
+create trigger note_new_start
+    after insert on core.conversations
+    for each row when (new.started_at < date_trunc('day', now(), 'UTC'))
+    execute function core_upkeep.note_started();
+
+create trigger note_moved_start
+    after update of started_at on core.conversations
+    for each row when (old.started_at <> new.started_at)
+    execute function core_upkeep.note_started();
+
+create trigger note_lost_start
+    after delete on core.conversations
+    for each row execute function core_upkeep.note_started();
 
 -- Recording a message ---------------------------------------------------------
 

@@ -35,6 +35,7 @@ drop function core.check_message(bigint, text, text, timestamptz);
 drop function core.ensure_conversation(bigint, bigint, text);
 drop function core.ensure_contact(bigint, bigint, text);
 
+drop table core.stale_days;
 drop table core.bot_metrics;
 drop table core.messages;
 drop table core.conversations;
@@ -42,6 +43,7 @@ drop table core.girls_profiles;
 drop table core.bot_names;
 drop table core.bots;
 
+drop function core_upkeep.note_started();
 drop function core_upkeep.count_moved_messages();
 drop function core_upkeep.count_deleted_messages();
 drop function core_upkeep.recount(bigint[], bigint[], bigint[]);
@@ -50,9 +52,11 @@ drop function core_upkeep.misnamed_bots();
 drop function core_upkeep.claim_bot_name();
 drop function core.touch_updated_at();
 
+drop function core.analyze_tables();
 drop function core.ensure_partition(regclass, timestamptz);
 drop function core.month_column(regclass);
 drop function core.ensure_leaves(bigint);
+drop function core.lacks_leaves(integer);
 drop function core.make_leaf(regclass, integer);
 drop function core.ensure_keys(regclass, integer);
 drop function core.equip_leaf(regclass);

@@ -607,6 +607,7 @@ begin
             null;  -- a sister database was faster
         end;
     end loop;
+    perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
     execute format('alter role %I set statement_timeout = ''30s''', v_login);
     execute format('alter role %I set idle_in_transaction_session_timeout = ''60s''', v_login);
@@ -1213,10 +1214,11 @@ begin
         execute format('grant select on %s to app_bot, app_backup, app_provisioner', v_table);
         execute format('grant delete, update (updated_at) on %s to app_provisioner', v_table);
     end loop;
-    perform security.admit_admins('core.bots');
-    perform security.protect('core.bot_names');
+    perform security.admit_admins(t) from unnest(array['core.bots', 'core.bot_metrics']) as t;
+    perform security.protect(t) from unnest(array['core.bot_names', 'core.stale_days']) as t;
     perform security.admit('core.bot_names', r, 'select')
     from unnest(array['app_super_admin', 'app_backup']) as r;
+    perform security.admit('core.stale_days', 'app_backup', 'select');
     perform security.protect('security.bot_token');
     perform security.admit('security.bot_token', 'app_provisioner', 'all');
 end
@@ -1227,7 +1229,7 @@ grant usage on schema core_partitions to app_backup;
 grant usage on schema security to app_bot, app_owner;
 grant select on core.error_code to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
-grant select on core.leaf_hook to app_backup;
+grant select on core.leaf_hook, core.stale_days to app_backup;
 
 -- By column: no id, no counter, no bot_id of an existing row, no delete.
 grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
@@ -1261,7 +1263,7 @@ begin
     perform security.admit(t, 'app_upkeep', c)
     from (values ('core.bots', 'select'), ('core.messages', 'select'),
                  ('core.conversations', 'select'), ('core.conversations', 'update'),
-                 ('core.bot_names', 'all')) as u (t, c);
+                 ('core.bot_names', 'all'), ('core.stale_days', 'insert')) as u (t, c);
 end
 $upkeep$;
 
@@ -1271,9 +1273,11 @@ grant select (bot_id, conversation_id, started_at, last_message_at, message_coun
       update (started_at, last_message_at, message_count)
     on core.conversations to app_upkeep;
 grant select, insert, delete on core.bot_names to app_upkeep;
+grant insert on core.stale_days to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage on sequence core.bots_bot_id_seq to app_provisioner;
+grant execute on function core.ensure_leaves(bigint) to app_provisioner;
 
 -- The check -------------------------------------------------------------------
 
@@ -1289,7 +1293,7 @@ from (values
     ('app_base', 'level'), ('app_bot', 'level'), ('app_admin', 'level'),
     ('app_super_admin', 'level'), ('app_backup', 'reader'),
     ('app_owner', 'owner'), ('app_upkeep', 'owner'), ('app_provisioner', 'owner'),
-    ('app_importer', 'owner'), ('app_auditor', 'owner')
+    ('app_importer', 'owner'), ('app_auditor', 'owner'), ('app_maintainer', 'owner')
 ) as k (rolname, kind)
 join pg_roles as r on r.rolname = k.rolname
 $func$;
@@ -1697,6 +1701,7 @@ select 'every function of ours pins its search path', count(*) = 0, 'critical',
        string_agg(shown, ', ')
 from routine
 where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)
+  and shown <> 'performance.maintain()'  -- it commits, which a routine with settings can't
 union all
 select 'every definer runs with row level security on', count(*) = 0, 'critical',
        string_agg(shown, ', ')
@@ -1941,7 +1946,7 @@ to app_owner;
 grant execute on function
     core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
     core_upkeep.count_deleted_messages(), core_upkeep.count_moved_messages(),
-    core_upkeep.misnamed_bots()
+    core_upkeep.note_started(), core_upkeep.misnamed_bots()
 to app_owner;
 grant usage on schema core_upkeep to app_owner;
 

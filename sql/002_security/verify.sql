@@ -15,8 +15,9 @@ with result (place, check_name, offenders) as (
                                    'app_upkeep_select app_upkeep_update own_rows'),
             ('core.messages', 'app_backup_select app_provisioner_all app_super_admin_select '
                               'app_upkeep_select own_rows'),
-            ('core.bot_metrics', 'app_backup_select app_provisioner_all app_super_admin_select '
-                                 'own_rows'),
+            ('core.bot_metrics', 'app_admin_select app_backup_select app_provisioner_all '
+                                 'app_super_admin_select own_rows'),
+            ('core.stale_days', 'app_backup_select app_upkeep_insert'),
             ('core.bot_names', 'app_backup_select app_super_admin_select app_upkeep_all'),
             ('security.bot_token', 'app_provisioner_all')
         ) as e (relation, policies)
@@ -25,7 +26,7 @@ with result (place, check_name, offenders) as (
             from pg_policy as p
             where p.polrelid = to_regclass(e.relation)
               -- later migrations let their own definers in
-              and p.polname !~ '^app_(importer|auditor)_'
+              and p.polname !~ '^app_(importer|auditor|maintainer)_'
         ) as f on true
         where f.policies is distinct from e.policies)
     union all
@@ -100,7 +101,7 @@ with result (place, check_name, offenders) as (
             ('app_super_admin', 'bot_metrics bot_names bots conversations error_code '
              'girls_profiles messages'),
             ('app_backup', 'bot_metrics bot_names bots conversations error_code girls_profiles '
-             'leaf_hook messages')
+             'leaf_hook messages stale_days')
         ) as e (level, relations)
         left join lateral (
             select string_agg(c.relname, ' ' order by c.relname::text collate "C") as relations
@@ -126,7 +127,8 @@ with result (place, check_name, offenders) as (
         from pg_auth_members as m
         where (m.member::regrole::text, m.roleid::regrole::text) not in (
                   ('app_super_admin', 'app_admin'), ('app_admin', 'app_bot'),
-                  ('app_bot', 'app_base'))
+                  ('app_bot', 'app_base'),
+                  ('app_maintainer', 'pg_read_all_stats'))  -- by 004, for the whole cluster
           -- the provisioner hands the levels and the bots' logins out
           and not (m.member::regrole::text = 'app_provisioner'
                    and (m.roleid::regrole::text in ('app_bot', 'app_admin', 'app_super_admin')

@@ -1513,6 +1513,25 @@ $func$;
 comment on function audit.check_unsealed() is
     'The part of audit.verify_seals about entries that should be in a seal, and are in none.';
 
+create function audit.unsealed_since()
+returns timestamptz
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select l.occurred_at
+from (select * from audit.seal order by seal_id desc limit 1) as last
+join audit.security_audit_log as l on l.entry_id > last.last_entry
+order by l.entry_id
+limit 1
+$func$;
+
+comment on function audit.unsealed_since() is
+    'When the oldest entry was written that comes after the last seal; null if there is none. How
+long the log has been without one.';
+
 create function audit.check_times()
 returns table (seal_id bigint, entry_id bigint, problem text)
 language sql

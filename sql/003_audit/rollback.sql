@@ -102,6 +102,7 @@ drop function audit.set_retention(integer);
 drop function audit.verify_seals(bigint, text);
 drop function audit.check_machinery();
 drop function audit.check_times();
+drop function audit.unsealed_since();
 drop function audit.check_unsealed();
 drop function audit.sealed_before(timestamptz);
 drop function audit.check_sealed();
