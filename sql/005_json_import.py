@@ -3,6 +3,6 @@ from pathlib import Path
 
 from yoyo import step
 
-__depends__ = {"003_audit"}
+__depends__ = {"004_performance"}
 sql = Path(__file__).with_suffix("")
 step((sql / "apply.sql").read_text("utf-8"), (sql / "rollback.sql").read_text("utf-8"))

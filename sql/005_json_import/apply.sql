@@ -1,5 +1,5 @@
 -- 005_json_import: the bots' JSON files become rows; a file is loaded or quarantined, never half.
--- depends: 003_audit
+-- depends: 004_performance
 -- locks:   new policies on the tables of core (ACCESS EXCLUSIVE, for a moment)
 -- undo:    rollback.sql drops schema json_import; refuses while it holds quarantined bytes
 
@@ -153,7 +153,8 @@ comment on column json_import.file.wrapper is
     'What the object around the messages says besides them (date, name, unknown keys).';
 comment on column json_import.file.reason is 'Why it was ignored.';
 comment on column json_import.file.must_reread is
-    'A backup whose conversation was edited since: what it adds has to be found anew.';
+    'Not to be taken for known, though the bytes are the same: a backup whose conversation was edited
+since, a quarantined file whose bytes are kept no longer.';
 comment on column json_import.file.imported_at is 'When it was read.';
 
 create index file_chat_idx on json_import.file (bot_id, chat_id);
@@ -1563,6 +1564,11 @@ with document as materialized (
     select p_bot_id, p.conversation_id, m.message_id, p.file_id, m.direction, m.body, m.sent_at
     from message as m
     join plain as p using (list)
+), stale as (
+    insert into core.stale_days (bot_id, days)  -- no trigger notes them
+    select p_bot_id, range_agg(daterange(d.day, d.day + 1))
+    from (select distinct m.sent_at::date from message as m where m.is_sound) as d (day)
+    having count(*) > 0
 ), stored_file as (
     insert into json_import.file (
         file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
@@ -2415,6 +2421,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+select performance.roll_up_metrics();
 update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id;
 
 -- for each bot by itself: a bot reads what is on record about it, and nothing of its sisters
@@ -2428,7 +2435,7 @@ group by bot_id
 $func$;
 
 comment on function json_import.finish_run(bigint) is
-    'Closes a run, and puts on record what it brought each bot.';
+    'Closes a run: rolls up the days it touched, and puts on record what it brought each bot.';
 
 create function json_import.ensure_bot(p_name text, p_create boolean default true)
 returns table (bot_id bigint, is_new boolean)
@@ -3093,6 +3100,110 @@ $func$;
 comment on function json_import.check() is
     'Whether the tables hold what the ledger says: (check_name, ok, detail), for verify.sql.';
 
+-- Maintenance and monitoring ----------------------------------------------------
+
+create function json_import.drop_kept_bytes(p_keep interval)
+returns text
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_files  integer;
+begin
+    with old as (
+        update json_import.file as f
+        set must_reread = true
+        where f.status = 'quarantined' and f.imported_at < now() - p_keep
+          and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)
+        returning f.file_id, f.bot_id
+    ), dropped as (
+        delete from json_import.kept_bytes as k using old where k.file_id = old.file_id
+    ), told as (
+        select audit.log_event('quarantine_ended', 'notice', jsonb_build_object(
+                   'files', count(*), 'kept', p_keep), bot_id), count(*) as files
+        from old
+        group by bot_id
+    )
+    select coalesce(sum(files), 0) into v_files from told;
+    return format('bytes of %s files dropped', v_files);
+end
+$func$;
+
+comment on function json_import.drop_kept_bytes(interval) is
+    'Drops the bytes of files that have been in quarantine for longer than p_keep, and puts it on
+record; what is wrong with them stays listed, and an import that meets such a file keeps it again.';
+
+create function json_import.drop_resolved(p_keep interval)
+returns text
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_rejects  integer;
+begin
+    delete from json_import.kept_bytes as k
+    using json_import.file as f
+    where f.file_id = k.file_id and f.status <> 'quarantined';
+    delete from json_import.reject as r
+    using json_import.file as f
+    where f.file_id = r.file_id and f.status <> 'quarantined';
+    get diagnostics v_rejects = row_count;
+    return format('%s resolved rejects dropped', v_rejects);
+end
+$func$;
+
+comment on function json_import.drop_resolved(interval) is
+    'Drops what is kept of files that are in quarantine no longer; p_keep does not matter.';
+
+insert into performance.task (task, routine, every, keep, description) values
+    ('quarantine', 'json_import.drop_kept_bytes(interval)', '1 day', '90 days',
+        'Drops the bytes of files that have been in quarantine for too long.'),
+    ('resolved_rejects', 'json_import.drop_resolved(interval)', '1 day', null,
+        'Drops what is kept of files that are in quarantine no longer.');
+
+create function json_import.probe_quarantined_files()
+returns table (labels jsonb, value float8, note text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select jsonb_build_object('bot_id', bot_id::text), count(*), null
+from json_import.file
+where status = 'quarantined'
+group by bot_id
+$func$;
+
+comment on function json_import.probe_quarantined_files() is 'The probe quarantined_files.';
+
+create function json_import.probe_quarantine_size()
+returns table (labels jsonb, value float8, note text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select '{}'::jsonb, pg_total_relation_size('json_import.kept_bytes')::float8, null
+$func$;
+
+comment on function json_import.probe_quarantine_size() is 'The probe quarantine_size.';
+
+insert into performance.probe
+    (probe, routine, unit, warning, critical, what_to_do, help) values
+    ('quarantined_files', 'json_import.probe_quarantined_files()', '', 1, null,
+        'See what is wrong with them: runner.py rejects.', 'Files of a bot in quarantine.'),
+    ('quarantine_size', 'json_import.probe_quarantine_size()', 'bytes', 1073741824, null,
+        'Export the files (runner.py export-rejects), mend and import them.',
+        'Size of the bytes kept of files in quarantine.');
+
 -- A bot that goes -------------------------------------------------------------
 
 create function json_import.holds_bot(p_bot_id bigint)
@@ -3168,15 +3279,17 @@ begin
     end loop;
     perform security.admit(t, 'app_importer', 'select')
     from unnest(array['core.bots', 'core.bot_names']) as t;
+    perform security.admit('core.stale_days', 'app_importer', 'insert');
     perform security.admit(t, 'app_importer', 'all')
     from unnest(array['core.girls_profiles', 'core.conversations', 'core.messages']) as t;
 end
 $importer$;
 
-grant usage on schema core, security, audit to app_importer;
+grant usage on schema core, security, audit, performance to app_importer;
 grant select on core.bots, core.bot_names, core.error_code to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
+grant insert on core.stale_days to app_importer;
 grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_message_id_seq,
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
@@ -3184,8 +3297,13 @@ grant execute on function
     core.ensure_conversation(bigint, bigint, text),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
-    audit.log_event(text, text, jsonb, bigint)
+    audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)
 to app_importer;
+grant usage on schema json_import to app_maintainer;
+grant execute on function
+    json_import.drop_kept_bytes(interval), json_import.drop_resolved(interval),
+    json_import.probe_quarantined_files(), json_import.probe_quarantine_size()
+to app_maintainer;
 
 -- A contact's row is locked and a conversation is stored with its messages, in one statement: that
 -- proves the foreign keys once per file, and the trigger that would prove them per row can rest.
@@ -3204,6 +3322,7 @@ begin
         raise notice 'without the right to set session_replication_role an import checks each '
                      'message''s foreign key by itself: slower, equally safe';
     end if;
+    perform audit.note_capture('{"by": "005_json_import"}');  -- one of its functions was granted
     perform security.hand_over('json_import', 'app_importer');
 end
 $replica$;

@@ -23,7 +23,8 @@ with result (place, check_name, offenders) as (
             ('core.bots', 'app_importer_select'), ('core.bot_names', 'app_importer_select'),
             ('core.girls_profiles', 'app_importer_all'), ('core.conversations', 'app_importer_all'),
             ('core.messages', 'app_importer_all'), ('json_import.file', 'app_importer_all'),
-            ('json_import.profile_source', 'app_importer_all')
+            ('json_import.profile_source', 'app_importer_all'),
+            ('core.stale_days', 'app_importer_insert')
         ) as e (relation, policy)
         full join (
             select p.polrelid::regclass::text, p.polname::text

@@ -1,0 +1,106 @@
+-- 004_performance: undo. core.bot_metrics stays as it is; nobody keeps it, or anything else, up.
+-- depends: every later migration is rolled back
+-- locks:   ACCESS EXCLUSIVE on the tables in core
+-- undo:    apply.sql; settings of tasks and probes are the first ones again
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+drop trigger follow_bots on core.bots;
+drop index core.conversations_last_message_idx;
+
+do $owner$
+declare
+    v_policy  record;
+begin
+    perform security.hand_over('performance', current_user);
+    for v_policy in
+        select polname, polrelid::regclass as relation
+        from pg_policy
+        where to_regrole('app_maintainer') = any (polroles)
+    loop
+        execute format('drop policy %I on %s', v_policy.polname, v_policy.relation);
+    end loop;
+    if to_regclass('public.yoyo_lock') is not null then
+        revoke all on public.yoyo_lock from app_maintainer;
+    end if;
+end
+$owner$;
+
+revoke all on all tables in schema core from app_maintainer;
+revoke all on all functions in schema core, security, audit from app_maintainer;
+revoke all on schema core, security, audit from app_maintainer;
+
+select audit.note_capture('{"by": "004_performance, undone"}');
+
+drop function performance.probe_task_failed();
+drop function performance.probe_task_delay();
+drop function performance.probe_setting_shortfall();
+drop function performance.probe_unsealed();
+drop function performance.probe_months_ahead();
+drop function performance.probe_invalid_indexes();
+drop function performance.probe_unused_indexes();
+drop function performance.our_indexes();
+drop function performance.probe_wraparound();
+drop function performance.probe_lock_wait();
+drop function performance.probe_unseen_sessions();
+drop function performance.probe_oldest_transaction();
+drop function performance.probe_connections();
+drop function performance.probe_database_size();
+drop function performance.probe_dead_rows();
+drop function performance.probe_partition_size();
+drop function performance.probe_partition_rows();
+drop function performance.probe_bot_reply();
+drop function performance.probe_bot_last_message();
+drop function performance.probe_bot_messages();
+drop function performance.probe_bots();
+drop view performance.metrics;
+drop function performance.metric_rows();
+drop function performance.health_check();
+drop function performance.readings();
+drop function performance.in_words(double precision,text);
+drop function performance.severity(double precision,double precision,double precision);
+drop table performance.probe;
+drop function performance.task_locks(interval);
+drop function performance.task_statistics(interval);
+drop function performance.task_retention(interval);
+drop function performance.task_seal(interval);
+drop function performance.task_roll_up(interval);
+drop function performance.task_months(interval);
+drop function performance.refuse_failures(text[]);
+drop procedure performance.maintain();
+drop function performance.require_task(text);
+drop function performance.run_task(text,boolean);
+drop function performance.due_tasks();
+drop function performance.is_due(performance.task);
+drop table performance.task;
+drop view performance.slow_queries;
+drop function performance.slow_query_rows();
+drop view performance.daily_metrics_summary;
+drop view performance.bot_activity_summary;
+drop function performance.roll_up_metrics(date);
+drop function performance.roll_up_totals();
+drop function performance.roll_up_bot(bigint,datemultirange);
+drop function performance.day_metrics(bigint,date,date);
+drop table performance.last_roll_up;
+drop table performance.bot_total;
+drop view performance.partition_health;
+drop function performance.follow_bots();
+drop function performance.make_months(integer);
+drop table performance.monthly_table;
+
+delete from core.error_code where code between 'MB301' and 'MB302';
+
+drop schema performance;
+
+-- The role is the cluster's: if a sister database uses it, it stays.
+do $role$
+begin
+    alter default privileges for role app_maintainer grant execute on functions to public;
+    begin
+        drop role app_maintainer;
+    exception when dependent_objects_still_exist or insufficient_privilege then
+        raise notice 'role app_maintainer stays: %', sqlerrm;
+    end;
+end
+$role$;
