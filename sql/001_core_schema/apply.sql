@@ -278,6 +278,8 @@ comment on table core.stale_days is
 something else: one row for each statement that changed some. Whoever rolls the days up deletes
 it.';
 
+comment on column core.stale_days.days is 'As a multirange.';
+
 create function core.days_of(p_times timestamptz[])
 returns datemultirange
 language sql

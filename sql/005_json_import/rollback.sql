@@ -49,7 +49,7 @@ delete from performance.probe where probe in ('quarantined_files', 'quarantine_s
 delete from performance.task where task in ('quarantine', 'resolved_rejects');
 drop function json_import.probe_quarantine_size();
 drop function json_import.probe_quarantined_files();
-drop function json_import.drop_resolved(interval);
+drop function json_import.drop_resolved();
 drop function json_import.drop_kept_bytes(interval);
 drop function json_import.discard_bot(bigint);
 drop function json_import.holds_bot(bigint);
