@@ -867,8 +867,8 @@ set row_security = on
 as $func$
 with reading as (
     select p.*, r.labels, r.value
-    from performance.readings() as r
-    join performance.probe as p using (probe)
+    from performance.probe as p
+    left join performance.readings() as r using (probe)
 )
 select 'botfleet_' || probe || case unit when '' then '' else '_' || unit end, labels, value, help,
        'gauge'
