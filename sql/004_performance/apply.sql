@@ -247,6 +247,10 @@ language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
+-- a bot that came and went while the last roll-up was under way
+delete from performance.bot_total as t
+where not exists (select from core.bots as b where b.bot_id = t.bot_id);
+
 insert into performance.bot_total as t (
     bot_id, contacts, conversations, messages_in, messages_out, last_message_at, rolled_up_at)
 select b.bot_id, coalesce(g.contacts, 0), coalesce(m.conversations, 0), coalesce(m.messages_in, 0),
