@@ -52,6 +52,7 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set timezone = 'UTC'  -- a month after 30 January, 23:30 in New York, is a day of March here
 as $func$
 declare
     v_table   performance.monthly_table;
@@ -570,12 +571,13 @@ create procedure performance.maintain()
 language plpgsql
 as $proc$
 declare
-    v_task    text;
-    v_failed  text[];
+    v_task    pg_catalog.text;
+    v_failed  pg_catalog.text[];
 begin
     for v_task in select task from performance.due_tasks() loop
-        select pg_catalog.array_append(v_failed, v_task) into v_failed
-        from performance.run_task(v_task, true) where not ok;
+        if exists (select from performance.run_task(v_task, true) where not ok) then
+            v_failed := pg_catalog.array_append(v_failed, v_task);
+        end if;
         commit;  -- each task by itself
     end loop;
     perform performance.refuse_failures(v_failed);
