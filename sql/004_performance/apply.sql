@@ -820,13 +820,14 @@ with reading as (
            performance.severity(r.value, p.warning, p.critical) as severity
     from performance.probe as p
     left join performance.readings() as r using (probe)
-    where p.warning is not null
+    where p.warning is not null or r.value = 'NaN'
 ), ranked as (
     select *, coalesce(array_position('{critical,warning}', severity), 3) as rank,
            row_number() over (
                partition by probe
                order by array_position('{critical,warning}', severity),
-                        case when critical < warning then value else -value end) as place
+                        case when critical < warning then value else -value end,
+                        labels::text) as place
     from reading
 )
 select r.probe || coalesce(' (' || l.shown || ')', ''), coalesce(r.severity, 'ok'),
@@ -872,7 +873,7 @@ select 'botfleet_health', jsonb_build_object('check', probe),
                           performance.severity(value, warning, critical))) - 1,
        'The worst in a check: 0 ok, 1 warning, 2 critical.', 'gauge'
 from reading
-where warning is not null
+where warning is not null or value = 'NaN'
 group by probe
 order by 1, 2
 $func$;
@@ -1092,12 +1093,14 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select coalesce(h.inhparent, x.indexrelid)::regclass, bool_and(x.indisvalid),
+select coalesce(h.inhparent, x.indexrelid)::regclass,
+       bool_and(x.indisvalid and r.indisvalid is not false),  -- valid leaves, but one has none
        bool_or(x.indisunique), sum(pg_relation_size(x.indexrelid))::bigint,
        coalesce(sum(pg_stat_get_numscans(x.indexrelid)), 0)::bigint
 from pg_index as x
 join pg_class as c on c.oid = x.indexrelid
 left join pg_inherits as h on h.inhrelid = x.indexrelid
+left join pg_index as r on r.indexrelid = h.inhparent
 where c.relnamespace::regnamespace::text ~ '^(core|audit|json_import|performance|security)'
   and not exists (select from pg_inherits as p where p.inhparent = x.indexrelid)
 group by coalesce(h.inhparent, x.indexrelid)
