@@ -201,7 +201,6 @@ READS = [
         "an admin reads no messages": "select count(*) from core.messages",
         "an admin reads no contacts": "select count(*) from core.girls_profiles",
         "an admin reads no conversations": "select count(*) from core.conversations",
-        "an admin reads no metrics": "select count(*) from core.bot_metrics",
         "an admin who becomes app_admin has no bots": ("set role app_admin",
                                                        "select count(*) from core.bots"),
         "an admin who becomes app_bot is no bot": ("set role app_bot",
@@ -209,6 +208,8 @@ READS = [
     }),
     *_group("admin", rows("{me}"), {
         "an admin sees the bots that were granted": "select bot_id from core.bots",
+        "an admin reads the metrics of the bots that were granted":
+            "select distinct bot_id from core.bot_metrics",
         "an admin's list has the bots that were granted": "select bot_id from security.list_bots()",
         "an admin finds the bot that was granted": "select security.find_bot('{me}')",
         "an admin's rejects are of the bots that were granted":

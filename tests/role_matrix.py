@@ -71,7 +71,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
     "metrics": (_on({"core.bot_metrics": ("bot_id, day", "{mine}, '2025-02-02'", "messages_in")}), {
         **dict.fromkeys(BOTS, "own no no no no no"),
         "app_bot": "none no no no no no",
-        "admin": "none no no no no no",
+        "admin": "me no no no no no",
         "super_admin": "all no no no no no",
         "app_backup": "all no no no no no",
         "app_owner": "none no no none none MB108",

@@ -39,7 +39,7 @@ DAMAGES = [
     (f"alter table core.messages detach partition {LEAF}", LEAVES, "core.messages p3"),
     (f"alter table {LEAF} set schema core", LEAVES, "core.messages p3"),
     (f"alter table {LEAF} rename to messages_p10", LEAVES, "core.messages p3"),
-    ("drop table core.bot_metrics;"
+    ("drop table core.bot_metrics cascade;"
      "create table core.bot_metrics (bot_id bigint) partition by list (bot_id)",
      "all five tables are partitioned by hash of bot_id", "core.bot_metrics"),
     ("alter table core_partitions.bot_metrics_p3 set unlogged",
@@ -77,7 +77,7 @@ DAMAGES = [
     ("alter table core.bots alter bot_id drop identity", COLUMNS, "core.bots: "),
     ("alter table core.girls_profiles alter message_count type bigint", COLUMNS,
      "core.girls_profiles: "),
-    ("alter table core.bot_metrics drop reply_p95", COLUMNS, "core.bot_metrics: "),
+    ("alter table core.bot_metrics drop reply_p95 cascade", COLUMNS, "core.bot_metrics: "),
     ("alter table core.bot_names alter name type varchar(100)", COLUMNS, "core.bot_names: "),
     ("delete from core.bot_names", NAMES, "1"),
     ("update core.bot_names set name = 'x'", NAMES, "1"),
@@ -96,7 +96,7 @@ DAMAGES = [
      "every function is there", "core.record_message"),
     ("delete from core.error_code where code = 'MB003'",
      "every code that a function raises is in core.error_code", "MB003 in core.ensure_contact"),
-    ("drop table core.bot_metrics", "verify.sql runs", 'relation "core.bot_metrics"'),
+    ("drop table core.bot_metrics cascade", "verify.sql runs", 'relation "core.bot_metrics"'),
 ]
 
 

@@ -276,6 +276,7 @@ create table core.stale_days (
 comment on table core.stale_days is
     'Days before today (UTC) whose messages or conversations changed, so that bot_metrics may say
 something else: one row for each statement that changed some. Whoever rolls the days up deletes it.';
+comment on column core.stale_days.days is 'Days of UTC.';
 
 create function core.bot_tables()
 returns setof regclass

@@ -39,6 +39,7 @@ create table performance.monthly_table (
 
 comment on table performance.monthly_table is
     'The tables that are partitioned by month: each migration that makes one adds it here.';
+comment on column performance.monthly_table.relation is 'A table partitioned by month of UTC.';
 comment on column performance.monthly_table.ensure_month is
     'Signature of the function of a timestamptz that makes the month, as the table''s owner.';
 
@@ -457,6 +458,7 @@ create table performance.task (
 comment on table performance.task is
     'What maintenance does: each migration adds its own and removes them again. The owner may change
 every and keep.';
+comment on column performance.task.task is 'Its name, for performance.run_task.';
 comment on column performance.task.routine is
     'Signature of a function of an interval (keep) that returns in words what it did.';
 comment on column performance.task.every is 'How often it is due; null: never by itself.';
@@ -729,6 +731,7 @@ create table performance.probe (
 comment on table performance.probe is
     'What is measured, for health and for monitoring: each migration adds its own and removes them
 again. The owner may change the thresholds.';
+comment on column performance.probe.probe is 'Its name, and its metric''s.';
 comment on column performance.probe.routine is
     'Signature of a function () that returns (labels jsonb, value float8, note text).';
 comment on column performance.probe.unit is 'Empty for a count; ends the metric''s name.';
