@@ -66,7 +66,8 @@ begin
             execute format('select %s($1)', v_table.ensure_month::regprocedure::oid::regproc)
             using now() + v_month * interval '1 month';
         end loop;
-        v_made := v_made + (select count(*) from core.leaves(v_table.relation)) - v_before;
+        v_made := v_made - v_before
+                + (select count(*)::integer from core.leaves(v_table.relation));
     end loop;
     return v_made;
 end

@@ -3127,7 +3127,7 @@ begin
         from old
         group by bot_id
     )
-    select coalesce(sum(files), 0) into v_files from told;
+    select coalesce(sum(files), 0)::integer into v_files from told;
     return format('bytes of %s files dropped', v_files);
 end
 $func$;
