@@ -61,7 +61,7 @@ declare
     v_made    integer := 0;
 begin
     for v_table in select * from performance.monthly_table order by relation loop
-        v_before := (select count(*) from core.leaves(v_table.relation));
+        v_before := (select count(*)::integer from core.leaves(v_table.relation));
         for v_month in 0 .. p_ahead loop
             execute format('select %s($1)', v_table.ensure_month::regprocedure::oid::regproc)
             using now() + v_month * interval '1 month';
