@@ -54,6 +54,7 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set timezone = 'UTC'  -- a month after 30 January, 23:30 in New York, is a day of March here
 as $func$
 declare
     v_table   performance.monthly_table;
@@ -254,6 +255,10 @@ language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
+-- a bot that came and went while the last roll-up was under way
+delete from performance.bot_total as t
+where not exists (select from core.bots as b where b.bot_id = t.bot_id);
+
 insert into performance.bot_total as t (
     bot_id, contacts, conversations, messages_in, messages_out, last_message_at, rolled_up_at)
 select b.bot_id, coalesce(g.contacts, 0), coalesce(m.conversations, 0), coalesce(m.messages_in, 0),
@@ -578,12 +583,13 @@ create procedure performance.maintain()
 language plpgsql
 as $proc$
 declare
-    v_task    text;
-    v_failed  text[];
+    v_task    pg_catalog.text;
+    v_failed  pg_catalog.text[];
 begin
     for v_task in select task from performance.due_tasks() loop
-        select pg_catalog.array_append(v_failed, v_task) into v_failed
-        from performance.run_task(v_task, true) where not ok;
+        if exists (select from performance.run_task(v_task, true) where not ok) then
+            v_failed := pg_catalog.array_append(v_failed, v_task);
+        end if;
         commit;  -- each task by itself
     end loop;
     perform performance.refuse_failures(v_failed);
@@ -827,13 +833,14 @@ with reading as (
            performance.severity(r.value, p.warning, p.critical) as severity
     from performance.probe as p
     left join performance.readings() as r using (probe)
-    where p.warning is not null
+    where p.warning is not null or r.value = 'NaN'
 ), ranked as (
     select *, coalesce(array_position('{critical,warning}', severity), 3) as rank,
            row_number() over (
                partition by probe
                order by array_position('{critical,warning}', severity),
-                        case when critical < warning then value else -value end) as place
+                        case when critical < warning then value else -value end,
+                        labels::text) as place
     from reading
 )
 select r.probe || coalesce(' (' || l.shown || ')', ''), coalesce(r.severity, 'ok'),
@@ -880,7 +887,7 @@ select 'botfleet_health', jsonb_build_object('check', probe),
                           performance.severity(value, warning, critical))) - 1,
        'The worst in a check: 0 ok, 1 warning, 2 critical.', 'gauge'
 from reading
-where warning is not null
+where warning is not null or value = 'NaN'
 group by probe
 order by 1, 2
 $func$;
@@ -1101,12 +1108,14 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select coalesce(h.inhparent, x.indexrelid)::regclass, bool_and(x.indisvalid),
+select coalesce(h.inhparent, x.indexrelid)::regclass,
+       bool_and(x.indisvalid and r.indisvalid is not false),  -- valid leaves, but one has none
        bool_or(x.indisunique), sum(pg_relation_size(x.indexrelid))::bigint,
        coalesce(sum(pg_stat_get_numscans(x.indexrelid)), 0)::bigint
 from pg_index as x
 join pg_class as c on c.oid = x.indexrelid
 left join pg_inherits as h on h.inhrelid = x.indexrelid
+left join pg_index as r on r.indexrelid = h.inhparent
 where c.relnamespace::regnamespace::text ~ '^(core|audit|json_import|performance|security)'
   and not exists (select from pg_inherits as p where p.inhparent = x.indexrelid)
 group by coalesce(h.inhparent, x.indexrelid)
