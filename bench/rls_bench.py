@@ -98,15 +98,21 @@ CONTENDERS = (
               _SETTING.format(f"(select {_GETS})", _GETS),
               session=_GENERIC + "set app.bot_id = {}"),
 )
+def fill(lab: Lab, dbname: str, bots: int, messages: int, until: str) -> None:
+    """Gives a migrated database so many bots, with their messages of the year before `until`."""
+    with lab.connect(dbname) as conn:
+        conn.execute("select security.create_bot('bot ' || i) from generate_series(1, %s) as i",
+                     [bots])
+        conn.execute("select set_config('bench.messages', %s, false),"
+                     " set_config('bench.until', %s, false)", [str(messages), until])
+        conn.execute((HERE / "rls_fill.sql").read_text("utf-8"))
+        conn.execute("vacuum (freeze, analyze)")
+
+
 def prepare(lab: Lab, messages: int) -> None:
     """Makes the filled database and, for every other contender, what it makes of a clone."""
     lab.make("ours")
-    with lab.connect("ours") as conn:
-        conn.execute("select security.create_bot('bot ' || i) from generate_series(1, %s) as i",
-                     [BOTS])
-        conn.execute("select set_config('bench.messages', %s, false)", [str(messages)])
-        conn.execute((HERE / "rls_fill.sql").read_text("utf-8"))
-        conn.execute("vacuum (freeze, analyze)")
+    fill(lab, "ours", BOTS, messages, "2025-01-01 00:00+00")
     race.make(lab, CONTENDERS, "ours")
 def chats(lab: Lab, places: Sequence[int]) -> dict[int, list[int]]:
     """Forty conversations of each of these bots, or all that it has."""
