@@ -66,7 +66,7 @@ begin
 end
 $setting$"""
 _GETS = "current_setting(''app.bot_id'')::bigint"
-_OPEN = """do $open$
+OPEN = """do $open$
 declare
     v_table  regclass;
 begin
@@ -86,8 +86,8 @@ $open$"""
 _GENERIC = "set plan_cache_mode = force_generic_plan;"
 OURS, BASE = "our policy", "where bot_id ="
 CONTENDERS = (
-    Contender(BASE, "explicit", _OPEN, True, _GENERIC),
-    Contender("where, default settings", "explicit2", _OPEN, True),
+    Contender(BASE, "explicit", OPEN, True, _GENERIC),
+    Contender("where, default settings", "explicit2", OPEN, True),
     Contender("where, no partitions", "flat", (HERE / "rls_flat.sql").read_text("utf-8"), True,
               _GENERIC),
     Contender(OURS, "ours", session=_GENERIC),
@@ -166,7 +166,7 @@ def limits(results: Results) -> list[tuple]:
             reached = all(round(speed, 2) >= wanted for speed in speeds)
             found.append((f"{operation.name}, {protocol}{what}", f"at least {wanted:.2f}",
                           *(f"{speed:.2f}" for speed in speeds),
-                          "reached" if reached else "NOT REACHED"))
+                          measure.verdict(reached)))
     return found
 
 
@@ -199,13 +199,9 @@ def main() -> int:
     messages = round(2_000_000 * scale)
     screen = Screen()
     with laboratory(SETTINGS) as lab:
-        with lab.connect() as conn:
-            version = conn.info.parameter_status("server_version")
         screen.say(f"{messages:,} messages of {BOTS} bots, measured as those of places "
-                   f"{', '.join(map(str, PLACES))}; {rounds} rounds; PostgreSQL {version}, "
-                   f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; settings: the server's "
-                   "defaults, " + ", ".join(f"{name} {value}" for name, value in
-                                            (*measure.SETTINGS, *SETTINGS)))
+                   f"{', '.join(map(str, PLACES))}; {rounds} rounds; "
+                   f"{measure.conditions(lab, SETTINGS)}")
         prepare(lab, messages)
         return run(lab, rounds, screen)
 
