@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import bots, commands, import_commands, report
-from fleet.errors import DONE, FAILED, INTERRUPTED, QUARANTINED, FleetError
+from fleet import bots, commands, import_commands, report, upkeep
+from fleet.errors import DONE, DRIFT, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
 
@@ -105,6 +105,16 @@ COMMANDS = (
     Command("report", "show what the import brought, and whether it is all there (exit 4: no)",
             report.report, arguments=(BOT, arg("--html", type=Path, metavar="FILE",
                                                help="write it as a self-contained page as well"))),
+    Command("maintain", "run the maintenance that is due: partitions, roll-ups, seals, retention",
+            upkeep.maintain, changes=True),
+    Command("health", "show how the database is, the worst first (exit 4: something is critical)",
+            commands.read, sql="select * from performance.health_check()",
+            exit_rule=lambda rows: DRIFT if any(row[1] == "critical" for row in rows) else DONE),
+    Command("metrics", "print what is measured, in Prometheus' text format", upkeep.metrics,
+            arguments=(arg("--textfile", type=Path, metavar="FILE",
+                           help="write it there, whole or not at all, for the node exporter"),
+                       arg("--serve", metavar="HOST:PORT",
+                           help="serve it until Ctrl-C, measured anew for each scrape"))),
     Command("bot add", "make a bot and its login; prints the password once", bots.add,
             changes=True, arguments=(arg("name", metavar="NAME"), ASK)),
     Command("bot list", "list the bots, their logins and connections", commands.read,

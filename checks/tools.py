@@ -22,9 +22,12 @@ def squawk(root: Path) -> Iterator[str]:
 
 
 def pgspot(root: Path) -> Iterator[str]:
-    """Names that somebody else's object could answer to. No exception has been needed."""
+    """Names that somebody else's object could answer to; but what commits can pin no path."""
     for path in files(root, "sql/*/apply.sql", "sql/*/rollback.sql", "sql/*/create.sql"):
-        yield from _run(root, r"(?P<text>PS\d+: .+) at line (?P<line>\d+)", "pgspot", path)
+        yield from (said for said in _run(
+            root, r"(?P<text>PS\d+: .+) at line (?P<line>\d+)", "pgspot", path)
+            if not said.endswith("PS005: Function without explicit search_path: "
+                                 "performance.maintain()"))
 
 
 def _run(root: Path, pattern: str, program: str, *arguments: str, add: int = 0) -> Iterator[str]:

@@ -18,7 +18,8 @@ from rich.text import Text
 from fleet.errors import FAILED, USAGE, FleetError
 
 STYLES = {"applied": "green", "ok": "green", "pending": "yellow", "adopt": "yellow",
-          "late": "red", "edited": "red", "gone": "red", "FAILED": "bold red"}
+          "late": "red", "edited": "red", "gone": "red", "FAILED": "bold red",
+          "warning": "yellow", "critical": "bold red"}
 
 
 class Terminal(Console):

@@ -263,8 +263,8 @@ comment on column core.bot_metrics.active_contacts is
     'Contacts with at least one message that day.';
 comment on column core.bot_metrics.new_conversations is 'Conversations that started that day.';
 comment on column core.bot_metrics.reply_p50 is
-    'Median time from a contact''s message to the bot''s answer, if that is the next message and comes
-within a day; counted on the day of the answer; null without one.';
+    'Median time from a contact''s message to the bot''s answer, if that is the next message and
+comes within a day; counted on the day of the answer; null without one.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
 
 -- No key: writers must not wait for each other.
@@ -275,7 +275,23 @@ create table core.stale_days (
 
 comment on table core.stale_days is
     'Days before today (UTC) whose messages or conversations changed, so that bot_metrics may say
-something else: one row for each statement that changed some. Whoever rolls the days up deletes it.';
+something else: one row for each statement that changed some. Whoever rolls the days up deletes
+it.';
+
+create function core.days_of(p_times timestamptz[])
+returns datemultirange
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select range_agg(daterange(d.day, d.day + 1))
+from (select distinct (t at time zone 'UTC')::date from unnest(p_times) as t) as d (day)
+where d.day is not null
+$func$;
+
+comment on function core.days_of(timestamptz[]) is
+    'The days (UTC) that these times are in, for core.stale_days; null if there is none.';
 
 create function core.bot_tables()
 returns setof regclass
@@ -759,10 +775,7 @@ begin
 
     if v_new.first_at < date_trunc('day', now(), 'UTC') then
         insert into core.stale_days (bot_id, days)
-        select bot_id, range_agg(daterange(day, day + 1))
-        from (select distinct bot_id, (sent_at at time zone 'UTC')::date from new_rows
-             ) as d (bot_id, day)
-        group by bot_id;
+        select bot_id, core.days_of(array_agg(sent_at)) from new_rows group by bot_id;
     end if;
     return null;
 end
@@ -827,9 +840,7 @@ begin
     having count(*) > 0;
 
     insert into core.stale_days (bot_id, days)
-    select bot_id, range_agg(daterange(day, day + 1))
-    from (select distinct bot_id, (sent_at at time zone 'UTC')::date from old_rows) as d (bot_id, day)
-    group by bot_id;
+    select bot_id, core.days_of(array_agg(sent_at)) from old_rows group by bot_id;
     return null;
 end
 $func$;
@@ -854,10 +865,9 @@ begin
                array_agg(change) as changes, array_agg(days) as days
         from (
             select bot_id, conversation_id, sum(change)::bigint as change,
-                   range_agg(daterange(day, day + 1)) as days
+                   core.days_of(array_agg(sent_at)) as days
             from (
-                select bot_id, conversation_id, (sent_at at time zone 'UTC')::date as day,
-                       sum(change) as change
+                select bot_id, conversation_id, sent_at, sum(change) as change
                 from (
                     select *, -1 as change from old_rows
                     union all
@@ -889,15 +899,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-declare
-    v_old  date := (old.started_at at time zone 'UTC')::date;
-    v_new  date := (new.started_at at time zone 'UTC')::date;
 begin
     -- of an insert old is null, of a delete new
     insert into core.stale_days (bot_id, days)
-    select coalesce(new.bot_id, old.bot_id), range_agg(daterange(day, day + 1))
-    from unnest(array[v_old, v_new]) as day
-    where day is not null;
+    values (coalesce(new.bot_id, old.bot_id), core.days_of(array[old.started_at, new.started_at]));
     return null;
 end
 $func$;

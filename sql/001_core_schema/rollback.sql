@@ -65,6 +65,7 @@ drop function core.leaves(regclass);
 drop function core.leaf_name(regclass, text);
 drop function core.foreign_keys();
 drop function core.bot_tables();
+drop function core.days_of(timestamptz[]);
 
 drop function core.current_bot_id();
 

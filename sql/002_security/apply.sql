@@ -1274,6 +1274,7 @@ grant select (bot_id, conversation_id, started_at, last_message_at, message_coun
     on core.conversations to app_upkeep;
 grant select, insert, delete on core.bot_names to app_upkeep;
 grant insert on core.stale_days to app_upkeep;
+grant execute on function core.days_of(timestamptz[]) to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage on sequence core.bots_bot_id_seq to app_provisioner;

@@ -22,6 +22,7 @@ insert into core.error_code (code, name, meaning, remedy) values
 
 -- It costs what HOT would save: last_message_at changes with each message. In steps of half a
 -- minute it would change half as often, and say the wrong time.
+-- squawk-ignore require-concurrent-index-creation
 create index conversations_last_message_idx
     on core.conversations (bot_id, last_message_at desc nulls last);
 
@@ -116,8 +117,9 @@ join pg_stat_all_tables as s on s.relid = c.oid
 where t.relnamespace in ('core'::regnamespace, 'audit'::regnamespace);
 
 comment on view performance.partition_health is
-    'Each leaf and month: rows and dead rows by the server''s statistics, size in bytes with indexes,
-rows as a multiple of the table''s average partition, when it was last vacuumed and analyzed.';
+    'Each leaf and month: rows and dead rows by the server''s statistics, size in bytes with
+indexes, rows as a multiple of the table''s average partition, when it was last vacuumed and
+analyzed.';
 
 -- Roll-ups --------------------------------------------------------------------
 
@@ -825,9 +827,10 @@ with reading as (
 )
 select r.probe || coalesce(' (' || l.shown || ')', ''), coalesce(r.severity, 'ok'),
        coalesce(performance.in_words(r.value, r.unit), 'none'),
-       case when r.critical < r.warning then 'at most ' else 'at least ' end
-           || performance.in_words(r.warning, r.unit)
-           || coalesce(', critical ' || performance.in_words(r.critical, r.unit), ''),
+       format(case when r.critical < r.warning then 'warning at %s or less, critical at %s or less'
+                   when r.critical is null then 'warning from %s'
+                   else 'warning from %s, critical from %s' end,
+              performance.in_words(r.warning, r.unit), performance.in_words(r.critical, r.unit)),
        case when r.rank < 3 then concat_ws(' ', r.what_to_do, '(' || r.note || ')') end
 from ranked as r
 left join lateral (
@@ -840,7 +843,7 @@ $func$;
 
 comment on function performance.health_check() is
     'How the database is, the worst first: (check_name, severity ok, warning or critical, value,
-threshold from which on it would be worse, what_to_do). One row for all that is well in a check, one
+threshold, what_to_do). One row for all that is well in a check, one
 for each thing that is not.';
 
 create function performance.metric_rows()
@@ -905,7 +908,8 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('bot_id', t.bot_id::text, 'direction', d.direction), d.messages, null
 from performance.bot_total as t
-cross join lateral (values ('in', t.messages_in), ('out', t.messages_out)) as d (direction, messages)
+cross join lateral (
+    values ('in', t.messages_in), ('out', t.messages_out)) as d (direction, messages)
 $func$;
 
 comment on function performance.probe_bot_messages() is 'The probe bot_messages.';
@@ -1098,8 +1102,8 @@ group by coalesce(h.inhparent, x.indexrelid)
 $func$;
 
 comment on function performance.our_indexes() is
-    'The indexes of our tables, those of partitions taken together: (index_name, is_valid, is_unique,
-octets, scans).';
+    'The indexes of our tables, those of partitions taken together: (index_name, is_valid,
+is_unique, octets, scans).';
 
 create function performance.probe_unused_indexes()
 returns table (labels jsonb, value float8, note text)

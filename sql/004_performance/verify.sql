@@ -66,7 +66,8 @@ with result (place, check_name, offenders) as (
         from pg_attribute as a
         where a.attrelid in ('core.messages'::regclass, 'core.girls_profiles'::regclass,
                              'core.conversations'::regclass)
-          and a.attname in ('body', 'name', 'summary', 'profile', 'extra', 'metadata', 'telegram_id')
+          and a.attname in ('body', 'name', 'summary', 'profile', 'extra', 'metadata',
+                            'telegram_id')
           and has_column_privilege('app_maintainer', a.attrelid, a.attnum, 'select'))
     union all
     select 6, 'app_maintainer owns schema performance', (

@@ -153,8 +153,8 @@ comment on column json_import.file.wrapper is
     'What the object around the messages says besides them (date, name, unknown keys).';
 comment on column json_import.file.reason is 'Why it was ignored.';
 comment on column json_import.file.must_reread is
-    'Not to be taken for known, though the bytes are the same: a backup whose conversation was edited
-since, a quarantined file whose bytes are kept no longer.';
+    'Not to be taken for known, though the bytes are the same: a backup whose conversation was
+edited since, a quarantined file whose bytes are kept no longer.';
 comment on column json_import.file.imported_at is 'When it was read.';
 
 create index file_chat_idx on json_import.file (bot_id, chat_id);
@@ -1532,16 +1532,14 @@ with document as materialized (
            min(m.sent_at) as first_at, max(m.sent_at) as last_at,
            sum(octet_length(m.body)) as body_octets, sum(m.digest) as digest,
            sum(hashint8extended(m.digest, m.place)) as sequence
-    from message as m
-    group by m.list
+    from message as m group by m.list
 ), plain as materialized (
     select d.list, d.ordinal, d.path, d.chat_id, d.octets, d.warnings, d.file_id, d.conversation_id,
            d.profile_id, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
            coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
            coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone,
            current_setting('session_replication_role') = 'replica' as has_no_trigger
-    from document as d
-    left join total as t using (list)
+    from document as d left join total as t using (list)
     where d.profile_id is not null
       and coalesce(t.messages, 0) = jsonb_array_length(
               case when jsonb_typeof(d.messages) = 'array' then d.messages end)
@@ -1554,21 +1552,17 @@ with document as materialized (
         bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
     overriding system value
     select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
-           case when has_no_trigger then last_at end,
-           case when has_no_trigger then records else 0 end
+           case when has_no_trigger then last_at end, has_no_trigger::integer * records
     from plain
 ), stored_message as (
     insert into core.messages (
         bot_id, conversation_id, message_id, source_file_id, direction, body, sent_at)
     overriding system value
     select p_bot_id, p.conversation_id, m.message_id, p.file_id, m.direction, m.body, m.sent_at
-    from message as m
-    join plain as p using (list)
+    from message as m join plain as p using (list)
 ), stale as (
-    insert into core.stale_days (bot_id, days)  -- no trigger notes them
-    select p_bot_id, range_agg(daterange(d.day, d.day + 1))
-    from (select distinct m.sent_at::date from message as m where m.is_sound) as d (day)
-    having count(*) > 0
+    insert into core.stale_days (bot_id, days)
+    select p_bot_id, core.days_of(array_agg(m.sent_at)) from message as m having bool_or(m.is_sound)
 ), stored_file as (
     insert into json_import.file (
         file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
@@ -3294,7 +3288,7 @@ grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_messag
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
-    core.ensure_conversation(bigint, bigint, text),
+    core.ensure_conversation(bigint, bigint, text), core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
     audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)

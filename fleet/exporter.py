@@ -1,0 +1,94 @@
+"""`runner.py metrics`: what performance.metrics says, in Prometheus' text format, or served."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+from prometheus_client import (
+    CollectorRegistry,
+    generate_latest,
+    start_http_server,
+    write_to_textfile,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fleet.commands import Context
+from fleet.errors import DONE, USAGE, FleetError
+
+PATIENCE = "10s"  # Prometheus gives a scrape as long
+UP = "1: the database answers."
+
+
+def export(ctx: Context) -> int:
+    """Prints the metrics for Prometheus; or writes them to a file, or serves them until Ctrl-C."""
+    if ctx.args.serve:
+        return _serve(ctx)
+    registry = CollectorRegistry(auto_describe=False)
+    source = Source(ctx)
+    found = source.families()  # before anything is written: an error leaves the old file
+    source.families = lambda: found
+    registry.register(source)
+    if ctx.args.textfile:
+        try:
+            write_to_textfile(str(ctx.args.textfile), registry)
+        except OSError as fault:
+            raise FleetError("MB900", f"can't write {ctx.args.textfile}: {fault.strerror}",
+                             "Name a file in a folder that you may write to.",
+                             exit_code=USAGE) from None
+        return ctx.closing(f"{len(found)} metrics written to {ctx.args.textfile}")
+    ctx.screen.text(generate_latest(registry).decode().rstrip("\n"), "metrics")
+    return DONE
+
+
+class Source(Collector):
+    """What performance.metrics says, read anew whenever it is asked, on a connection of its own."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+
+    def families(self) -> list[Metric]:
+        """The metrics with their samples. Raises what the database raises."""
+        found: dict[str, Metric] = {}
+        with self.ctx.connect() as conn:
+            conn.execute("select set_config('statement_timeout', %s, false)", [PATIENCE])
+            for name, labels, value, help_text, kind in conn.execute(
+                    "select name, labels, value, help, type from performance.metrics"):
+                found.setdefault(name, Metric(name, help_text, kind)).add_sample(
+                    name, labels, value)
+        return [*found.values(), GaugeMetricFamily("botfleet_up", UP, value=1)]
+
+    def collect(self) -> Iterator[Metric]:
+        """For prometheus_client: a database that does not answer is a fact, not a failure."""
+        try:
+            yield from self.families()
+        except (psycopg.Error, FleetError) as fault:
+            self.ctx.screen.warn(self.ctx.journal.mask(f"not measured: {fault}".strip()))
+            yield GaugeMetricFamily("botfleet_up", UP, value=0)
+
+
+def _serve(ctx: Context) -> int:
+    """Serves the metrics over HTTP until it is interrupted."""
+    try:
+        place = urlsplit(f"//{ctx.args.serve}")
+        host, port = place.hostname or "127.0.0.1", place.port
+        if port is None:
+            raise ValueError("it names no port")
+    except ValueError as fault:
+        raise FleetError("MB900", f"can't serve on {ctx.args.serve}: {fault}",
+                         "Write HOST:PORT, such as 127.0.0.1:9187.", exit_code=USAGE) from None
+    ctx.connect().close()  # a wrong configuration shows now
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Source(ctx))
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as fault:
+        raise FleetError("MB900", f"can't serve on {ctx.args.serve}: {fault.strerror}",
+                         "Choose a port that is free, and an address of this machine.",
+                         exit_code=USAGE) from None
+    if not host.startswith("127.") and host not in ("localhost", "::1"):
+        ctx.screen.warn(f"whoever reaches {host} can read these figures: no password is asked")
+    ctx.screen.say(f"serving http://{host}:{server.server_port}/metrics; Ctrl-C ends it")
+    while thread.is_alive():  # in slices: Ctrl-C must get through
+        thread.join(0.2)
+    return DONE
