@@ -169,14 +169,17 @@ def create_database(conn: psycopg.Connection, name: str, owner: str) -> None:
             sql.Identifier(role), sql.Identifier(owner)))
 
 
+def binaries() -> Path:
+    """The folder of server programs: PG_BIN, or else the wheel's."""
+    return Path(os.environ.get("PG_BIN") or wheel_binaries())
+
+
 @contextmanager
 def laboratory(settings: Sequence[tuple[str, str]] = ()) -> Iterator[Lab]:
     """A server of its own, from PG_BIN or else the wheel, with default settings; ends with it."""
-    binaries = os.environ.get("PG_BIN")
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         Path(folder).chmod(0o755)  # a root's server runs as somebody else
-        server = Server(Path(binaries) if binaries else wheel_binaries(), Path(folder) / "server",
-                        settings=(*SETTINGS, *settings))
+        server = Server(binaries(), Path(folder) / "server", settings=(*SETTINGS, *settings))
         server.start()
         try:
             yield Lab(server)
