@@ -30,7 +30,8 @@ select bot_id, id, 1000000 + id, 1000000 + id, 'Contact ' || id,
        current_setting('bench.until')::timestamptz,
        jsonb_build_object('20241231120000', repeat('Любит музыку. ', 10)),
        jsonb_build_object('20241231120000', jsonb_build_object('age', 20 + id % 30, 'city', 'Тула'))
-from chat;
+from chat
+order by id;
 
 insert into core.conversations (
     bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
@@ -40,13 +41,15 @@ select chat.bot_id, id, id, 1000000 + id,
        max(sent_at), count(m)
 from chat
 left join core.messages as m on m.bot_id = chat.bot_id and m.conversation_id = chat.id
-group by chat.bot_id, id;
+group by chat.bot_id, id
+order by id;
 
 insert into core.bot_metrics (bot_id, day, messages_in, messages_out)
 select bot_id, (sent_at at time zone 'utc')::date, count(*) filter (where direction = 'in'),
        count(*) filter (where direction = 'out')
 from core.messages
-group by 1, 2;
+group by 1, 2
+order by 2, 1;
 
 reset session_replication_role;
 drop table chat;
