@@ -165,41 +165,46 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
-set datestyle = 'ISO'
 set jit = off
+set plan_cache_mode = force_generic_plan  -- for few days planning would be most of the cost
 as $func$
+declare
+    v_from  timestamptz := p_from;  -- a comparison with a date costs several times as much
+    v_to    timestamptz := p_to;
 begin
-    -- with the values written in: the planner picks the leaf, and its way by how many days it is
-    return query execute format($query$
+    if p_from < least(p_to, current_date) - 31 then  -- else the plan is made for so many days
+        perform set_config('plan_cache_mode', 'force_custom_plan', true);
+    end if;
+    return query
         with message as (
             select m.sent_at::date as day, m.direction, c.profile_id,
                    case when m.direction = 'out' and lag(m.direction) over chat = 'in'
                         then m.sent_at - lag(m.sent_at) over chat end as reply
             from core.messages as m
             join core.conversations as c using (bot_id, conversation_id)
-            where m.bot_id = %1$s and m.sent_at >= %4$L and m.sent_at < %3$L
+            where m.bot_id = p_bot_id and m.sent_at >= v_from - interval '1 day'
+              and m.sent_at < v_to
             window chat as (partition by m.conversation_id order by m.sent_at, m.message_id)
         ), talk as (
-            select day, count(*) filter (where direction = 'in')::integer as messages_in,
-                   count(*) filter (where direction = 'out')::integer as messages_out,
-                   count(distinct profile_id)::integer as active_contacts,
-                   percentile_cont(array[0.5, 0.95]) within group (order by reply)
-                       filter (where reply <= interval '1 day') as reply
-            from message
-            where day >= %2$L
-            group by day
+            select m.day, count(*) filter (where m.direction = 'in')::integer as messages_in,
+                   count(*) filter (where m.direction = 'out')::integer as messages_out,
+                   count(distinct m.profile_id)::integer as active_contacts,
+                   percentile_cont(array[0.5, 0.95]) within group (order by m.reply)
+                       filter (where m.reply <= interval '1 day') as reply
+            from message as m
+            where m.day >= p_from
+            group by m.day
         ), start as (
-            select started_at::date as day, count(*)::integer as new_conversations
-            from core.conversations
-            where bot_id = %1$s and started_at >= %2$L and started_at < %3$L
-            group by started_at::date
+            select c.started_at::date as day, count(*)::integer as new_conversations
+            from core.conversations as c
+            where c.bot_id = p_bot_id and c.started_at >= v_from and c.started_at < v_to
+            group by c.started_at::date
         )
-        select day, coalesce(t.messages_in, 0), coalesce(t.messages_out, 0),
+        select coalesce(t.day, s.day), coalesce(t.messages_in, 0), coalesce(t.messages_out, 0),
                coalesce(s.new_conversations, 0), coalesce(t.active_contacts, 0),
                t.reply[1], t.reply[2]
         from talk as t
-        full join start as s using (day)
-        $query$, p_bot_id, p_from, p_to, p_from - 1);
+        full join start as s on s.day = t.day;
 end
 $func$;
 
@@ -212,6 +217,7 @@ returns integer
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan  -- from 18 on it would be planned for every bot
 as $func$
 with fresh as materialized (
     select d.*
