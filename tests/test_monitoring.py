@@ -189,6 +189,14 @@ def test_what_may_be_empty_is_empty(prometheus):
     assert {name for name in MAY_BE_EMPTY if prometheus.query(name)} == set()
 
 
+def test_a_check_that_found_nothing_is_well(prometheus, fleet):
+    """As runner.py health has it: a series that is not there could as well not be measured."""
+    found = {row["metric"]["check"]: row["value"][1] for row in prometheus.query("botfleet_health")}
+    assert found["invalid_indexes"] == "0"
+    assert found.keys() == {name for name, in fleet.execute(
+        "select probe from performance.probe where warning is not null")}
+
+
 def test_alerts_and_dashboard_know_no_metric_that_there_is_not(prometheus, dashboard, fleet):
     used = {name for rule in prometheus.rules() for name in re.findall(NAME, rule["query"])}
     shown = {name for _, text in expressions(dashboard) for name in re.findall(NAME, text)}
