@@ -1,12 +1,17 @@
 """The leaves of the bots' tables, and the months of a table partitioned by time."""
 
+import os
 import random
+import statistics
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from conftest import Database
-from core_rows import EVENTS, TABLES, at_once, failed_checks, meanwhile, refused
+from core_rows import EVENTS, TABLES, at_once, failed_checks, make_bot, meanwhile, refused
 from psycopg import sql
 
 pytest_plugins = "core_rows"
@@ -186,3 +191,54 @@ def test_eight_sessions_ask_for_twelve_months_while_others_write(
     with database.connect() as conn:
         assert months(conn) == whole_months("2023-12", *YEAR)
         assert conn.execute("select count(*) from core.events").fetchone() == (8 * 12 + 4 * 40,)
+
+
+# Beside the work of bots: (months to make, messages to commit); the torture is what a fleet's day is.
+PRESSURE = (400, 100_000) if os.environ.get("TORTURE") else (40, 5_000)
+
+
+def test_months_are_made_while_bots_write_and_read_and_nobody_fails(database: Database, capsys):
+    wanted, commits = PRESSURE
+    bots = [make_bot(database)[1] for _ in range(8)]
+    waits: list[float] = []  # seconds
+    over = threading.Event()
+
+    def write(bot: Database) -> int:
+        with bot.connect() as conn:
+            for number in range(commits // 8):
+                conn.execute("select core.record_message(%s, 'in', 'hello')", [number % 20])
+        return commits // 8
+
+    def read(bot: Database) -> None:
+        with bot.connect() as conn:
+            today = conn.execute("select current_date::text").fetchone()[0]
+            while not over.is_set():
+                # by the server's clock: ten threads of a Python program wait for each other
+                for table in ("core.conversations where chat_id = 7",
+                              f"audit.security_audit_log where occurred_at >= '{today}' limit 1"):
+                    waits.append(conn.execute(
+                        "select extract(epoch from clock_timestamp() - statement_timestamp())"
+                        f"::float8 from (select count(*) from (select from {table}) as t) as c"
+                    ).fetchone()[0])
+                time.sleep(0.005)
+
+    with ThreadPoolExecutor(10) as pool, database.connect() as conn:
+        before = len(months(conn, "audit.security_audit_log"))
+        writers = [pool.submit(write, bot) for bot in bots]
+        reader = pool.submit(read, bots[0])
+        conn.execute("set timezone = 'UTC'")
+        for number in range(wanted):  # from 2030 on: every one is missing
+            conn.execute("select audit.ensure_month(timestamptz '2030-01-15' + %s * interval"
+                         " '1 month')", [number])
+            time.sleep(0.02)
+        assert sum(writer.result() for writer in writers) == commits  # none raised: no deadlock
+        over.set()
+        reader.result()
+        assert len(months(conn, "audit.security_audit_log")) == before + wanted
+        assert conn.execute("select sum(message_count) from core.conversations"
+                            ).fetchone()[0] == commits
+    with capsys.disabled():
+        print(f"\n{wanted} months beside {commits:,} commits; of {len(waits):,} reads the longest "
+              f"took {max(waits) * 1000:.0f} ms, one in a hundred more than "
+              f"{statistics.quantiles(waits, n=100)[-1] * 1000:.1f}, the median "
+              f"{statistics.median(waits) * 1000:.1f}")

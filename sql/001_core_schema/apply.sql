@@ -278,6 +278,8 @@ comment on table core.stale_days is
 something else: one row for each statement that changed some. Whoever rolls the days up deletes
 it.';
 
+comment on column core.stale_days.days is 'As a multirange.';
+
 create function core.days_of(p_times timestamptz[])
 returns datemultirange
 language sql
@@ -400,7 +402,7 @@ comment on function core.leaves(regclass) is
     'The partitions of a table, by name: (leaf, bound as in CREATE TABLE). MB002: not partitioned.';
 
 create table core.leaf_hook (
-    hook  regprocedure  not null,
+    hook  text  not null,
 
     constraint leaf_hook_pk primary key (hook)
 );
@@ -408,7 +410,9 @@ create table core.leaf_hook (
 comment on table core.leaf_hook is
     'Functions (leaf regclass) that a new leaf is given to: later migrations add what every leaf
 needs and does not inherit, and remove their rows again.';
-comment on column core.leaf_hook.hook is 'Runs with the rights of whoever owns the leaf.';
+comment on column core.leaf_hook.hook is
+    'Signature; runs with the rights of whoever owns the leaf. Text, not regprocedure: pg_upgrade
+refuses a database that has such a column.';
 
 create function core.equip_leaf(p_leaf regclass)
 returns void
@@ -419,7 +423,9 @@ as $func$
 declare
     v_hook  regproc;
 begin
-    for v_hook in select h.hook::oid::regproc from core.leaf_hook as h order by h.hook::oid loop
+    for v_hook in
+        select h.hook::regprocedure::oid::regproc from core.leaf_hook as h order by h.hook
+    loop
         execute format('select %s($1)', v_hook) using p_leaf;
     end loop;
 end

@@ -136,7 +136,7 @@ with leaf as (
         from (values
             ('core.error_code', 'code text!, name text!, meaning text!, remedy text!'),
             ('core.bot_names', 'name text!, bot_id bigint!'),
-            ('core.leaf_hook', 'hook regprocedure!'),
+            ('core.leaf_hook', 'hook text!'),
             ('core.stale_days', 'bot_id bigint!, days datemultirange!'),
             ('core.bots',
              'bot_id bigint!#, name text!, owner_telegram_id bigint, status text!=, '

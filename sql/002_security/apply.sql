@@ -422,7 +422,7 @@ security.grant_bot_to_admin gave them.';
 -- What later migrations record -------------------------------------------------
 
 create table security.event_hook (
-    hook  regprocedure  not null,
+    hook  text  not null,
 
     constraint event_hook_pk primary key (hook)
 );
@@ -430,7 +430,8 @@ create table security.event_hook (
 comment on table security.event_hook is
     'Functions (kind text, severity text, detail jsonb, bot_id bigint) that are told what this
 schema does with roles: a later migration that records it adds its own, and removes it again.';
-comment on column security.event_hook.hook is 'Runs with the rights of app_provisioner.';
+comment on column security.event_hook.hook is
+    'Signature; runs with the rights of app_provisioner.';
 
 create function security.tell(p_kind text, p_detail jsonb, p_bot_id bigint default null)
 returns void
@@ -441,7 +442,8 @@ as $func$
 declare
     v_hook  regproc;
 begin
-    for v_hook in select h.hook::oid::regproc from security.event_hook as h order by h.hook::oid
+    for v_hook in
+        select h.hook::regprocedure::oid::regproc from security.event_hook as h order by h.hook
     loop
         execute format('select %s($1, ''notice'', $2, $3)', v_hook)
         using p_kind, p_detail, p_bot_id;
@@ -709,8 +711,8 @@ $func$;
 comment on function security.drop_role(text) is 'Drops a login that was made for this database.';
 
 create table security.keeper (
-    holds    regprocedure  not null,
-    discard  regprocedure  not null,
+    holds    text  not null,
+    discard  text  not null,
 
     constraint keeper_pk primary key (holds)
 );
@@ -718,8 +720,8 @@ create table security.keeper (
 comment on table security.keeper is
     'What later migrations keep of a bot beside its rows in core: each adds its two functions of a
 bot_id, and removes them again. drop_bot asks the one and calls the other.';
-comment on column security.keeper.holds is 'Returns whether anything of the bot is kept.';
-comment on column security.keeper.discard is 'Deletes it; called before the rows in core go.';
+comment on column security.keeper.holds is 'Signature. Returns whether anything of the bot is kept.';
+comment on column security.keeper.discard is 'Signature. Deletes it; called before the rows in core go.';
 
 create function security.has_rows(p_bot_id bigint)
 returns boolean
@@ -732,7 +734,9 @@ declare
     v_found  boolean := exists (select from core.girls_profiles where bot_id = p_bot_id)
                      or exists (select from core.bot_metrics where bot_id = p_bot_id);
 begin
-    for v_holds in select k.holds::oid::regproc from security.keeper as k order by k.holds::oid loop
+    for v_holds in
+        select k.holds::regprocedure::oid::regproc from security.keeper as k order by k.holds
+    loop
         exit when v_found;
         execute format('select %s($1)', v_holds) into v_found using p_bot_id;
     end loop;
@@ -757,7 +761,7 @@ begin
     perform from core.girls_profiles where bot_id = p_bot_id order by profile_id for update;
     perform from core.conversations where bot_id = p_bot_id order by conversation_id for update;
     for v_discard in
-        select k.discard::oid::regproc from security.keeper as k order by k.holds::oid
+        select k.discard::regprocedure::oid::regproc from security.keeper as k order by k.holds
     loop
         execute format('select %s($1)', v_discard) using p_bot_id;
     end loop;

@@ -25,7 +25,7 @@ begin
 end
 $guard$;
 
-delete from core.leaf_hook where hook = 'security.protect_leaf(regclass)'::regprocedure;
+delete from core.leaf_hook where hook = 'security.protect_leaf(regclass)';
 
 -- What the provisioner owns and granted goes back first: the rest of this is the caller's to undo.
 do $owners$

@@ -140,7 +140,7 @@ with result (place, check_name, offenders) as (
         select 'no hook'
         where not exists (
             select from core.leaf_hook
-            where hook = to_regprocedure('security.protect_leaf(regclass)')))
+            where to_regprocedure(hook) = to_regprocedure('security.protect_leaf(regclass)')))
     union all
     select 9, 'every code that security raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')

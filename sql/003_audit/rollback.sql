@@ -6,9 +6,9 @@
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
-delete from core.leaf_hook where hook = 'audit.guard_leaf(regclass)'::regprocedure;
+delete from core.leaf_hook where hook = 'audit.guard_leaf(regclass)';
 delete from security.event_hook
-where hook = 'audit.log_event(text, text, jsonb, bigint)'::regprocedure;
+where hook = 'audit.log_event(text, text, jsonb, bigint)';
 
 -- What is attached to tables of others, wherever audit.enable put it.
 do $triggers$

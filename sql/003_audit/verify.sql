@@ -139,11 +139,12 @@ with audited as (
         from (
             select 'audit.guard_leaf(regclass)',
                    exists (select from core.leaf_hook
-                           where hook = to_regprocedure('audit.guard_leaf(regclass)'))
+                           where to_regprocedure(hook)
+                                 = to_regprocedure('audit.guard_leaf(regclass)'))
             union all
             select 'audit.log_event(text, text, jsonb, bigint)',
                    exists (select from security.event_hook
-                           where hook = to_regprocedure(
+                           where to_regprocedure(hook) = to_regprocedure(
                                'audit.log_event(text, text, jsonb, bigint)'))
         ) as e (hook, is_there)
         where not e.is_there)

@@ -40,6 +40,7 @@ create table performance.monthly_table (
 
 comment on table performance.monthly_table is
     'The tables that are partitioned by month: each migration that makes one adds it here.';
+comment on column performance.monthly_table.relation is 'The partitioned table.';
 comment on column performance.monthly_table.ensure_month is
     'Signature of the function of a timestamptz that makes the month, as the table''s owner.';
 
@@ -60,12 +61,13 @@ declare
     v_made    integer := 0;
 begin
     for v_table in select * from performance.monthly_table order by relation loop
-        v_before := (select count(*) from core.leaves(v_table.relation));
+        v_before := (select count(*)::integer from core.leaves(v_table.relation));
         for v_month in 0 .. p_ahead loop
             execute format('select %s($1)', v_table.ensure_month::regprocedure::oid::regproc)
             using now() + v_month * interval '1 month';
         end loop;
-        v_made := v_made + (select count(*) from core.leaves(v_table.relation)) - v_before;
+        v_made := v_made - v_before
+                  + (select count(*)::integer from core.leaves(v_table.relation));
     end loop;
     return v_made;
 end
@@ -137,6 +139,9 @@ create table performance.bot_total (
 
 comment on table performance.bot_total is
     'What each bot has in all, as of its last roll-up: nobody counts messages to tell.';
+comment on column performance.bot_total.contacts is 'Rows in core.girls_profiles.';
+comment on column performance.bot_total.conversations is
+    'The sum over the days of core.bot_metrics, as are the messages.';
 comment on column performance.bot_total.rolled_up_at is 'When these numbers were made.';
 
 create table performance.last_roll_up (
@@ -448,14 +453,18 @@ create table performance.task (
 
     constraint task_pk       primary key (task),
     constraint task_every_ck check (every >= interval '1 minute'),
-    constraint task_keep_ck  check (keep >= interval '1 day')
+    constraint task_keep_ck  check (
+        keep >= interval '1 day' and routine like '%(interval)'
+        or keep is null and routine like '%()')
 );
 
 comment on table performance.task is
     'What maintenance does: each migration adds its own and removes them again. The owner may change
 every and keep.';
+comment on column performance.task.task is 'Its name.';
+comment on column performance.task.description is 'What it does, for people.';
 comment on column performance.task.routine is
-    'Signature of a function of an interval (keep) that returns in words what it did.';
+    'Signature of a function that returns in words what it did; of an interval, if there is a keep.';
 comment on column performance.task.every is 'How often it is due; null: never by itself.';
 comment on column performance.task.keep is
     'How old something must be for the task to delete it; null where the task deletes nothing.';
@@ -520,7 +529,8 @@ begin
         return;
     end if;
     begin
-        execute format('select %s($1)', v_task.routine::regprocedure::oid::regproc)
+        execute format(case when v_task.keep is null then 'select %s()' else 'select %s($1)' end,
+                       v_task.routine::regprocedure::oid::regproc)
         into result using v_task.keep;
     exception when others then  -- kept beside the task, and reported
         v_error := format('%s (SQLSTATE %s)', sqlerrm, sqlstate);
@@ -605,7 +615,7 @@ comment on function performance.refuse_failures(text[]) is 'MB302 unless the lis
 
 -- Tasks -----------------------------------------------------------------------
 
-create function performance.task_months(p_keep interval)
+create function performance.task_months()
 returns text
 language sql
 volatile
@@ -614,9 +624,9 @@ as $func$
 select format('%s months made', performance.make_months())
 $func$;
 
-comment on function performance.task_months(interval) is 'The task months.';
+comment on function performance.task_months() is 'The task months.';
 
-create function performance.task_roll_up(p_keep interval)
+create function performance.task_roll_up()
 returns text
 language sql
 volatile
@@ -625,9 +635,9 @@ as $func$
 select format('%s days changed', performance.roll_up_metrics())
 $func$;
 
-comment on function performance.task_roll_up(interval) is 'The task roll_up.';
+comment on function performance.task_roll_up() is 'The task roll_up.';
 
-create function performance.task_seal(p_keep interval)
+create function performance.task_seal()
 returns text
 language plpgsql
 volatile
@@ -646,9 +656,9 @@ begin
 end
 $func$;
 
-comment on function performance.task_seal(interval) is 'The task seal.';
+comment on function performance.task_seal() is 'The task seal.';
 
-create function performance.task_retention(p_keep interval)
+create function performance.task_retention()
 returns text
 language sql
 volatile
@@ -657,9 +667,9 @@ as $func$
 select format('%s months of the audit log dropped', count(*)) from audit.drop_expired()
 $func$;
 
-comment on function performance.task_retention(interval) is 'The task audit_retention.';
+comment on function performance.task_retention() is 'The task audit_retention.';
 
-create function performance.task_statistics(p_keep interval)
+create function performance.task_statistics()
 returns text
 language sql
 volatile
@@ -669,9 +679,9 @@ select core.analyze_tables();
 select format('%s tables analyzed', count(*)) from core.bot_tables()
 $func$;
 
-comment on function performance.task_statistics(interval) is 'The task statistics.';
+comment on function performance.task_statistics() is 'The task statistics.';
 
-create function performance.task_locks(p_keep interval)
+create function performance.task_locks()
 returns text
 language plpgsql
 volatile
@@ -690,19 +700,19 @@ begin
 end
 $func$;
 
-comment on function performance.task_locks(interval) is 'The task stale_locks.';
+comment on function performance.task_locks() is 'The task stale_locks.';
 
 insert into performance.task (task, routine, every, description) values
-    ('months', 'performance.task_months(interval)', '1 day',
+    ('months', 'performance.task_months()', '1 day',
         'Makes the next three months of every table that is partitioned by time.'),
-    ('roll_up', 'performance.task_roll_up(interval)', '1 hour',
+    ('roll_up', 'performance.task_roll_up()', '1 hour',
         'Rolls messages up into core.bot_metrics and the totals of each bot.'),
-    ('seal', 'performance.task_seal(interval)', '1 hour', 'Seals the audit log.'),
-    ('audit_retention', 'performance.task_retention(interval)', '1 day',
+    ('seal', 'performance.task_seal()', '1 hour', 'Seals the audit log.'),
+    ('audit_retention', 'performance.task_retention()', '1 day',
         'Drops the months of the audit log that audit.setting no longer keeps.'),
-    ('statistics', 'performance.task_statistics(interval)', '1 day',
+    ('statistics', 'performance.task_statistics()', '1 day',
         'Analyzes the partitioned tables, which autovacuum does not.'),
-    ('stale_locks', 'performance.task_locks(interval)', '1 hour',
+    ('stale_locks', 'performance.task_locks()', '1 hour',
         'Removes the lock rows that killed runners left.');
 
 -- Probes ----------------------------------------------------------------------
@@ -725,6 +735,7 @@ create table performance.probe (
 comment on table performance.probe is
     'What is measured, for health and for monitoring: each migration adds its own and removes them
 again. The owner may change the thresholds.';
+comment on column performance.probe.probe is 'Its name, and part of the metric''s.';
 comment on column performance.probe.routine is
     'Signature of a function () that returns (labels jsonb, value float8, note text).';
 comment on column performance.probe.unit is 'Empty for a count; ends the metric''s name.';
@@ -857,7 +868,7 @@ as $func$
 with reading as (
     select p.*, r.labels, r.value
     from performance.probe as p
-    left join performance.readings() as r using (probe)  -- found nothing: all is well
+    left join performance.readings() as r using (probe)
 )
 select 'botfleet_' || probe || case unit when '' then '' else '_' || unit end, labels, value, help,
        'gauge'

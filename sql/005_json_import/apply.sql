@@ -3121,7 +3121,7 @@ begin
         from old
         group by bot_id
     )
-    select coalesce(sum(files), 0) into v_files from told;
+    select coalesce(sum(files), 0)::integer into v_files from told;
     return format('bytes of %s files dropped', v_files);
 end
 $func$;
@@ -3130,7 +3130,7 @@ comment on function json_import.drop_kept_bytes(interval) is
     'Drops the bytes of files that have been in quarantine for longer than p_keep, and puts it on
 record; what is wrong with them stays listed, and an import that meets such a file keeps it again.';
 
-create function json_import.drop_resolved(p_keep interval)
+create function json_import.drop_resolved()
 returns text
 language plpgsql
 volatile
@@ -3152,13 +3152,13 @@ begin
 end
 $func$;
 
-comment on function json_import.drop_resolved(interval) is
-    'Drops what is kept of files that are in quarantine no longer; p_keep does not matter.';
+comment on function json_import.drop_resolved() is
+    'Drops what is kept of files that are in quarantine no longer.';
 
 insert into performance.task (task, routine, every, keep, description) values
     ('quarantine', 'json_import.drop_kept_bytes(interval)', '1 day', '90 days',
         'Drops the bytes of files that have been in quarantine for too long.'),
-    ('resolved_rejects', 'json_import.drop_resolved(interval)', '1 day', null,
+    ('resolved_rejects', 'json_import.drop_resolved()', '1 day', null,
         'Drops what is kept of files that are in quarantine no longer.');
 
 create function json_import.probe_quarantined_files()
@@ -3295,7 +3295,7 @@ grant execute on function
 to app_importer;
 grant usage on schema json_import to app_maintainer;
 grant execute on function
-    json_import.drop_kept_bytes(interval), json_import.drop_resolved(interval),
+    json_import.drop_kept_bytes(interval), json_import.drop_resolved(),
     json_import.probe_quarantined_files(), json_import.probe_quarantine_size()
 to app_maintainer;
 

@@ -44,12 +44,12 @@ revoke all on all functions in schema core, security, audit, performance from ap
 revoke all on schema core, security, audit, performance from app_importer;
 select audit.note_capture('{"by": "005_json_import, undone"}');
 
-delete from security.keeper where holds = 'json_import.holds_bot(bigint)'::regprocedure;
+delete from security.keeper where holds = 'json_import.holds_bot(bigint)';
 delete from performance.probe where probe in ('quarantined_files', 'quarantine_size');
 delete from performance.task where task in ('quarantine', 'resolved_rejects');
 drop function json_import.probe_quarantine_size();
 drop function json_import.probe_quarantined_files();
-drop function json_import.drop_resolved(interval);
+drop function json_import.drop_resolved();
 drop function json_import.drop_kept_bytes(interval);
 drop function json_import.discard_bot(bigint);
 drop function json_import.holds_bot(bigint);

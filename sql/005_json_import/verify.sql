@@ -56,8 +56,9 @@ with result (place, check_name, offenders) as (
         where not exists (
             select
             from security.keeper
-            where holds = to_regprocedure('json_import.holds_bot(bigint)')
-              and discard = to_regprocedure('json_import.discard_bot(bigint)')))
+            where to_regprocedure(holds) = to_regprocedure('json_import.holds_bot(bigint)')
+              and to_regprocedure(discard)
+                  = to_regprocedure('json_import.discard_bot(bigint)')))
     union all
     select 7, 'a bot calls nothing of json_import, an admin what shows rejects', (
         select string_agg(format('%s for %s', p.oid::regprocedure, e.level), ', ')
