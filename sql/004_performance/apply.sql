@@ -957,8 +957,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select jsonb_build_object('bot_id', b.bot_id::text, 'quantile', q.quantile),
-       date_part('epoch', q.reply), null
+-- not "quantile": Prometheus keeps that label for summaries
+select jsonb_build_object('bot_id', b.bot_id::text, 'percentile', p.percentile),
+       date_part('epoch', p.reply), null
 from core.bots as b
 cross join lateral (
     select reply_p50, reply_p95
@@ -968,7 +969,7 @@ cross join lateral (
     order by day desc
     limit 1
 ) as m
-cross join lateral (values ('0.5', m.reply_p50), ('0.95', m.reply_p95)) as q (quantile, reply)
+cross join lateral (values ('50', m.reply_p50), ('95', m.reply_p95)) as p (percentile, reply)
 $func$;
 
 comment on function performance.probe_bot_reply() is 'The probe bot_reply.';
