@@ -45,7 +45,7 @@ def fleet(cluster: Database, template: Database) -> Iterator[Database]:
             yield olga
 
 
-class open_transaction:  # noqa: N801
+class open_transaction:
     """A session with an open transaction, and another that waits for what it holds."""
 
     def __init__(self, database: Database) -> None:

@@ -193,7 +193,7 @@ def test_eight_sessions_ask_for_twelve_months_while_others_write(
         assert conn.execute("select count(*) from core.events").fetchone() == (8 * 12 + 4 * 40,)
 
 
-# Beside the work of bots: (months to make, messages to commit); the torture is what a fleet's day is.
+# Beside the work of bots: (months to make, messages to commit).
 PRESSURE = (400, 100_000) if os.environ.get("TORTURE") else (40, 5_000)
 
 

@@ -720,8 +720,10 @@ create table security.keeper (
 comment on table security.keeper is
     'What later migrations keep of a bot beside its rows in core: each adds its two functions of a
 bot_id, and removes them again. drop_bot asks the one and calls the other.';
-comment on column security.keeper.holds is 'Signature. Returns whether anything of the bot is kept.';
-comment on column security.keeper.discard is 'Signature. Deletes it; called before the rows in core go.';
+comment on column security.keeper.holds is
+    'Signature. Returns whether anything of the bot is kept.';
+comment on column security.keeper.discard is
+    'Signature. Deletes it; called before the rows in core go.';
 
 create function security.has_rows(p_bot_id bigint)
 returns boolean

@@ -475,7 +475,8 @@ every and keep.';
 comment on column performance.task.task is 'Its name.';
 comment on column performance.task.description is 'What it does, for people.';
 comment on column performance.task.routine is
-    'Signature of a function that returns in words what it did; of an interval, if there is a keep.';
+    'Signature of a function that returns in words what it did; of an interval, if there is a
+keep.';
 comment on column performance.task.every is 'How often it is due; null: never by itself.';
 comment on column performance.task.keep is
     'How old something must be for the task to delete it; null where the task deletes nothing.';
@@ -851,7 +852,8 @@ with reading as (
 )
 select r.probe || coalesce(' (' || l.shown || ')', ''), coalesce(r.severity, 'ok'),
        coalesce(performance.in_words(r.value, r.unit), 'none'),
-       format(case when r.critical < r.warning then 'warning at %s or less, critical at %s or less'
+       format(case when r.warning is null then ''
+                   when r.critical < r.warning then 'warning at %s or less, critical at %s or less'
                    when r.critical is null then 'warning from %s'
                    else 'warning from %s, critical from %s' end,
               performance.in_words(r.warning, r.unit), performance.in_words(r.critical, r.unit)),
