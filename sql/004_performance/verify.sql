@@ -28,7 +28,7 @@ with result (place, check_name, offenders) as (
     select 3, 'every table partitioned by time has its months made', (
         select string_agg(coalesce(t.relation, m.relation)::text, ', ')
         from (
-            select p.partrelid as relation
+            select p.partrelid::regclass as relation
             from pg_partitioned_table as p
             join pg_class as c on c.oid = p.partrelid
             join pg_roles as o on o.oid = c.relowner
