@@ -58,6 +58,12 @@ bench-rls: .venv/ready-dev ## time the policies against a bot_id in every WHERE 
 bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (SCALE=1 is 200,000 messages at once)
 	@.venv/bin/python -m bench.audit_bench
 
+bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-up (SCALE=1 is 2 million messages)
+	@.venv/bin/python -m bench.queries_bench
+
+bench: .venv/ready-dev ## run all benches with the same SCALE, write bench/RESULTS.md
+	@.venv/bin/python -m bench
+
 torture: .venv/ready-dev ## run the long tests as well, keep the result in tests/TORTURE.md (SEED= repeats, KILLS=)
 	@TORTURE=1 .venv/bin/python -m pytest --numprocesses=0
 
@@ -74,5 +80,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

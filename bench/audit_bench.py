@@ -18,9 +18,9 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ import psycopg
 from psycopg import pq, sql
 
 from bench import audit_fill, measure
-from bench.measure import PROJECT, Lab, laboratory
+from bench.measure import PROJECT, Lab, clock, laboratory, verdict
 from fleet.screen import Screen
 
 HERE = Path(__file__).resolve().parent
@@ -143,21 +143,6 @@ class Results:
         """How fast a contender is, the base being 1."""
         return statistics.median(base[kind] / cost[kind] for base, cost in zip(
             self.costs[work, BASE], self.costs[work, contender], strict=True))
-
-
-def cpu(conn: psycopg.Connection) -> float:
-    """Seconds that a connection's backend has spent on a CPU."""
-    return int(Path(f"/proc/{conn.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-@contextmanager
-def clock(conn: psycopg.Connection) -> Iterator[list[float]]:
-    """Measures what happens inside: afterwards the list holds seconds of CPU and of wall."""
-    spent = []
-    used, started = cpu(conn), time.perf_counter()
-    yield spent
-    wall = time.perf_counter() - started
-    spent += [cpu(conn) - used, wall]
 
 
 def contender_of(name: str) -> Contender:
@@ -431,10 +416,6 @@ def limits(results: Results) -> list[tuple]:
     return found
 
 
-def verdict(is_reached: bool) -> str:
-    return "reached" if is_reached else "NOT REACHED"
-
-
 def run(lab: Lab, scale: float, rounds: int, folder: Path, screen: Screen) -> int:
     """Races the contenders in a prepared laboratory, prints tables; 1 if anything is wrong."""
     results = Results()
@@ -463,16 +444,13 @@ def main() -> int:
     screen = Screen()
     with laboratory(SETTINGS) as lab, tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         with lab.connect() as conn:
-            version = conn.info.parameter_status("server_version")
             offers_lz4 = conn.execute(
                 "select 'lz4' = any (enumvals) from pg_settings"
                 " where name = 'default_toast_compression'").fetchone()[0]
         screen.say(
             f"{round(200_000 * scale):,} messages in bulk, {round(300_000 * scale):,} imported, "
-            f"{rounds} rounds; PostgreSQL {version}, {'lz4' if offers_lz4 else 'pglz'}, "
-            f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; settings: the server's "
-            "defaults, " + ", ".join(f"{name} {value}" for name, value in
-                                     (*measure.SETTINGS, *SETTINGS)))
+            f"{rounds} rounds; {'lz4' if offers_lz4 else 'pglz'}; "
+            f"{measure.conditions(lab, SETTINGS)}")
         generate(Path(folder), round(300_000 * scale))
         prepare(lab, round(200_000 * scale))
         return run(lab, scale, rounds, Path(folder), screen)

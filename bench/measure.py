@@ -169,19 +169,51 @@ def create_database(conn: psycopg.Connection, name: str, owner: str) -> None:
             sql.Identifier(role), sql.Identifier(owner)))
 
 
+def binaries() -> Path:
+    """The folder of server programs: PG_BIN, or else the wheel's."""
+    return Path(os.environ.get("PG_BIN") or wheel_binaries())
+
+
 @contextmanager
 def laboratory(settings: Sequence[tuple[str, str]] = ()) -> Iterator[Lab]:
     """A server of its own, from PG_BIN or else the wheel, with default settings; ends with it."""
-    binaries = os.environ.get("PG_BIN")
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         Path(folder).chmod(0o755)  # a root's server runs as somebody else
-        server = Server(Path(binaries) if binaries else wheel_binaries(), Path(folder) / "server",
-                        settings=(*SETTINGS, *settings))
+        server = Server(binaries(), Path(folder) / "server", settings=(*SETTINGS, *settings))
         server.start()
         try:
             yield Lab(server)
         finally:
             server.stop("immediate")
+
+
+def cpu(conn: psycopg.Connection) -> float:
+    """Seconds that a connection's backend has spent on a CPU."""
+    return int(Path(f"/proc/{conn.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+@contextmanager
+def clock(conn: psycopg.Connection) -> Iterator[list[float]]:
+    """Measures what happens inside: afterwards the list holds seconds of CPU and of wall."""
+    spent = []
+    used, started = cpu(conn), time.perf_counter()
+    yield spent
+    wall = time.perf_counter() - started
+    spent += [cpu(conn) - used, wall]
+
+
+def conditions(lab: Lab, settings: Sequence[tuple[str, str]]) -> str:
+    """The server's version and settings, the CPUs and the load, in words."""
+    with lab.connect() as conn:
+        version = conn.info.parameter_status("server_version")
+    return (f"PostgreSQL {version}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
+            "settings: the server's defaults, "
+            + ", ".join(f"{name} {value}" for name, value in (*SETTINGS, *settings)))
+
+
+def verdict(is_reached: bool) -> str:
+    """The last word of a limit's row."""
+    return "reached" if is_reached else "NOT REACHED"
 
 
 def ratio(costs: Sequence[float], base: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ begin
                        case v_name when 'conversations' then 80 else 100 end);
         execute format(
             'insert into core.%I overriding system value select * from aside.%1$I order by %s',
-            v_name, case v_name when 'bots' then 'bot_id' when 'bot_metrics' then 'bot_id, day'
+            v_name, case v_name when 'bots' then 'bot_id' when 'bot_metrics' then 'day, bot_id'
                     when 'messages' then 'message_id' else 'profile_id' end);
         foreach v_trigger in array v_triggers loop
             execute v_trigger;

@@ -19,7 +19,8 @@ from role_matrix import Cell
 from fleet.bots import verifier
 
 KEPT = ("core.bots", "core.girls_profiles", "core.conversations", "core.messages",
-        "core.bot_metrics", "security.bot_token", "json_import.file")  # parents first
+        "core.bot_metrics", "security.bot_token", "json_import.file",
+        "performance.bot_total")  # parents first
 MARKS = re.compile(r"(?:BODY|NAME|TOKEN|PATH|PASSWORD)-\w+")
 # Whose names, texts and paths a login may come to see, and whose rows it may change.
 ENTITLED = {"bot": {"me"}, "admin": {"me"}, "worker": {"me", "same"}, "same": {"same"}}
@@ -106,6 +107,7 @@ def build(database: Database, migrator: Database | None = None) -> World:
     world.names["month"] = conn.execute(
         "select core.leaf_name('audit.security_audit_log',"
         """ to_char(now() at time zone 'UTC', '"y"YYYY"m"MM'))""").fetchone()[0]
+    conn.execute("select performance.roll_up_metrics()")
     conn.execute("analyze")
     keep(world)
     return world

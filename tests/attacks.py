@@ -201,7 +201,6 @@ READS = [
         "an admin reads no messages": "select count(*) from core.messages",
         "an admin reads no contacts": "select count(*) from core.girls_profiles",
         "an admin reads no conversations": "select count(*) from core.conversations",
-        "an admin reads no metrics": "select count(*) from core.bot_metrics",
         "an admin who becomes app_admin has no bots": ("set role app_admin",
                                                        "select count(*) from core.bots"),
         "an admin who becomes app_bot is no bot": ("set role app_bot",
@@ -209,6 +208,8 @@ READS = [
     }),
     *_group("admin", rows("{me}"), {
         "an admin sees the bots that were granted": "select bot_id from core.bots",
+        "an admin reads the metrics of the bots that were granted":
+            "select distinct bot_id from core.bot_metrics",
         "an admin's list has the bots that were granted": "select bot_id from security.list_bots()",
         "an admin finds the bot that was granted": "select security.find_bot('{me}')",
         "an admin's rejects are of the bots that were granted":
@@ -1138,4 +1139,97 @@ RESIDUES = [
            rows("TOKEN-me", "TOKEN-same", "TOKEN-far"), kind="residue", shows=True),
 ]
 
-ATTACKS = [*READS, *WRITES, *ORACLES, *CACHES, *CHANGES_OF_ROLE, *RIGHTS, *OBJECTS, *RESIDUES]
+TOTALS, DAYS = "performance.bot_activity_summary", "performance.daily_metrics_summary"
+PERFORMANCE = [
+    *_group("bot", rows("{me}"), {
+        "a bot reads its own totals and no other": "select bot_id from performance.bot_total",
+        "a bot's summary is of itself": f"select bot_id from {TOTALS}",
+        "a bot's summary by day is of itself": f"select distinct bot_id from {DAYS}",
+        "or true brings no other bot's summary":
+            f"select bot_id from {TOTALS} where name = '' or true",
+    }),
+    *_group("bot", rows("0"), {
+        "a bot reads no total of a bot in its own leaves":
+            "select count(*) from performance.bot_total where bot_id = {same}",
+        "a bot reads no summary of a bot in its own leaves":
+            f"select count(*) from {TOTALS} where bot_id = {{same}}",
+        "a bot reads no week before of a bot in its own leaves":
+            f"select count(*) from {DAYS} where bot_id <> {{me}}",
+    }),
+    *_group("admin", rows("{me}"), {
+        "an admin reads the totals of the bots that were granted":
+            "select bot_id from performance.bot_total",
+        "an admin's summary has the bots that were granted": f"select bot_id from {TOTALS}",
+    }),
+    *_group("bot", NO_RIGHT, {
+        "a bot makes no roll-up": "select performance.roll_up_metrics('-infinity')",
+        "a bot makes no roll-up of another":
+            "select performance.roll_up_bot({same}, '{[2025-01-01,2025-02-01)}')",
+        "a bot counts no days of another":
+            "select * from performance.day_metrics({same}, '2025-01-01', '2025-02-01')",
+        "a bot runs no task": "select * from performance.run_task('roll_up')",
+        "a bot runs no maintenance": "call performance.maintain()",
+        "a bot makes no months": "select performance.make_months(100000)",
+        "a bot calls no trigger's function": "select performance.follow_bots()",
+        "a bot reads no health": "select * from performance.health_check()",
+        "a bot reads no metrics of the fleet": "select * from performance.metrics",
+        "a bot reads no readings": "select * from performance.readings()",
+        "a bot reads no probe by its function": "select * from performance.probe_bot_messages()",
+        "a bot reads no statements of others": "select * from performance.slow_queries",
+        "a bot reads no tasks": "select error from performance.task",
+        "a bot reads no sizes of the leaves": "select * from performance.partition_health",
+        "a bot writes no total": "update performance.bot_total set messages_in = 1000000",
+        "a bot deletes no total": "delete from performance.bot_total",
+        "a bot notes no stale day": "insert into core.stale_days values ({me}, '{}')",
+        "a bot notes no stale day of another": "insert into core.stale_days values ({same}, '{}')",
+        "a bot takes no note away": "delete from core.stale_days",
+        "a bot reads no notes": "select * from core.stale_days",
+        "a bot adds no task":
+            "insert into performance.task (task, routine, description) values ('x', 'x', 'x')",
+        "a bot changes no probe": "update performance.probe set warning = 1e9",
+        "a bot becomes no maintainer": "set role app_maintainer",
+        "a bot puts no trigger on what maintenance writes":
+            "create trigger mine after insert on performance.bot_total for each row"
+            " execute function suppress_redundant_updates_trigger()",
+        "a bot puts no operator in the way of maintenance":
+            "create operator performance.= (function = int8eq, leftarg = int8, rightarg = int8)",
+        "a bot puts no function in the way of maintenance":
+            "create function performance.now() returns timestamptz language sql as 'select null'",
+        "a bot puts no type in the way of maintenance": "create domain public.text as int",
+    }),
+    Attack("a bot puts no temporary table in the way of maintenance", "bot",
+           ("create temporary table task (task text)",), Refused("42501", "temporary")),
+    *_group("super_admin", NO_RIGHT, {
+        "a super_admin gives no task a routine of their own":
+            "update performance.task set routine = 'security.drop_logins()'",
+        "a super_admin gives no probe a routine of their own":
+            "update performance.probe set routine = 'security.made()'",
+        "a super_admin gives no table a maker of months of their own":
+            "update performance.monthly_table set ensure_month = 'core.ensure_leaves(bigint)'",
+        "a super_admin turns no clock of the roll-ups back":
+            "update performance.last_roll_up set started_at = 'infinity'",
+        "a super_admin runs no task by its function": "select performance.task_retention('1 day')",
+        "a super_admin becomes no maintainer": "set role app_maintainer",
+    }),
+    Attack("a task's name is no SQL", "super_admin",
+           ("select * from performance.run_task('months(null); drop table core.bots; --')",),
+           Refused("MB301", "drop table core.bots")),
+    Attack("what a maintainer reads of messages is no text", "superuser",
+           ("set role app_maintainer", "select body from core.messages"), NO_RIGHT),
+    Attack("what a maintainer reads of contacts is no name", "superuser",
+           ("set role app_maintainer", "select name from core.girls_profiles"), NO_RIGHT),
+    Attack("a maintainer writes no message", "superuser",
+           ("set role app_maintainer", "update core.messages set direction = 'in'"), NO_RIGHT),
+    Attack("a maintainer pauses no bot", "superuser",
+           ("set role app_maintainer", "update core.bots set status = 'paused'"), NO_RIGHT),
+    Attack("a login's own schema comes into no maintenance", "superuser", (
+        "create schema mine", "create function mine.int8eq(bigint, bigint) returns boolean"
+        " language plpgsql as $$begin raise exception 'it ran'; end$$",
+        "create operator mine.= (function = mine.int8eq, leftarg = bigint, rightarg = bigint)",
+        "set search_path = mine, pg_catalog", "select ok from performance.run_task('roll_up')",
+        "reset search_path", "drop schema mine cascade", "select 'nothing'"), rows("nothing"),
+        is_arranged=True),
+]
+
+ATTACKS = [*READS, *WRITES, *ORACLES, *CACHES, *CHANGES_OF_ROLE, *RIGHTS, *OBJECTS,
+           *PERFORMANCE, *RESIDUES]

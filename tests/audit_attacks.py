@@ -643,7 +643,7 @@ NAMED = [
              ("alter table core.messages detach partition core_partitions.messages_{me_leaf}",
               "drop trigger refuse_leaf_write on core_partitions.messages_{me_leaf}",
               "update core_partitions.messages_{me_leaf} set body = 'x'")),
-        "a table that goes is named": ((TOUCHED,), ("drop table core.bot_metrics",)),
+        "a table that goes is named": ((TOUCHED,), ("drop table core.bot_metrics cascade",)),
         "a table of another name is named":
             ((TOUCHED,), ("alter table core.messages rename to kept",)),
     }),

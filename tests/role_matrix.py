@@ -38,6 +38,8 @@ LEAVES = [f"core_partitions.{t}_{{mine_leaf}}" for t in ("girls_profiles", "mess
 LEDGER = ("json_import.run", "json_import.file", "json_import.reject", "json_import.kept_bytes")
 COMMANDS = "select insert insert_for_another update delete truncate"
 LOG = "audit.security_audit_log"
+ROLLED_UP = ("bot_activity_summary", "daily_metrics_summary", "bot_total")
+MAINTAINERS = ("task", "probe", "monthly_table", "last_roll_up", "partition_health")
 AUDIT_TABLES = ("audit.security_audit_log", "audit.seal", "audit.setting", "audit.salt",
                 "audit.capture", "audit.marked_column")
 
@@ -71,7 +73,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
     "metrics": (_on({"core.bot_metrics": ("bot_id, day", "{mine}, '2025-02-02'", "messages_in")}), {
         **dict.fromkeys(BOTS, "own no no no no no"),
         "app_bot": "none no no no no no",
-        "admin": "none no no no no no",
+        "admin": "me no no no no no",
         "super_admin": "all no no no no no",
         "app_backup": "all no no no no no",
         "app_owner": "none no no none none MB108",
@@ -192,6 +194,62 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "super_admin": "done done done done done done done done no no",
         "app_owner": "no done done done done no done done done no",
         "migrator": "done done done done done done done done done done",
+    }),
+    "performance": ({
+        "select": tuple(f"select distinct bot_id from performance.{t} order by 1"
+                        for t in ROLLED_UP),
+        "settings": tuple(f"select count(*) > 0 from performance.{t}" for t in MAINTAINERS),
+        "monitoring": tuple(f"select count(*) > 0 from performance.{t}"
+                            for t in ("metrics", "slow_queries")),
+        "insert": ("insert into performance.bot_total values ({mine}, 1, 1, 1, 1, null, now())",
+                   "insert into performance.task (task, routine, description)"
+                   " values ('x', 'x', 'x')"),
+        "update": ("update performance.bot_total set contacts = 0",
+                   *(f"update performance.{t} set {t} = {t}" for t in ("task", "probe")),
+                   "update performance.monthly_table set ensure_month = ensure_month",
+                   "update performance.last_roll_up set started_at = now()"),
+        "delete": tuple(f"delete from performance.{t}" for t in ("bot_total", *MAINTAINERS[:-1])),
+        "truncate": tuple(f"truncate performance.{t}" for t in ("bot_total", *MAINTAINERS[:-1])),
+    }, {
+        **dict.fromkeys(BOTS, "own no no no no no no"),
+        "app_bot": "none no no no no no no",
+        "admin": "me no no no no no no",
+        "super_admin": "all done done no no no no",
+        "app_backup": "all done done no no no no",
+    }),
+    "performance by function": ({
+        "health": ("select count(*) > 0 from performance.health_check()",
+                   "select count(*) > 0 from performance.due_tasks()"),
+        "rows": ("select count(*) > 0 from performance.metric_rows()",
+                 "select count(*) > 0 from performance.slow_query_rows()"),
+        "run": ("select ok from performance.run_task('months')",
+                "select performance.make_months() >= 0", "select performance.roll_up_metrics() = 0",
+                "select performance.refuse_failures('{}')"),
+        "maintain": ("call performance.maintain()",),  # it commits: not within a transaction
+        "within": ("select performance.task_roll_up(null)",
+                   "select count(*) > 0 from performance.readings()",
+                   "select performance.roll_up_bot({mine}, '{}')",
+                   "select performance.roll_up_totals()",
+                   "select count(*) > 0"
+                   " from performance.day_metrics({mine}, '2025-01-01', now()::date)",
+                   "select count(*) > 0 from performance.our_indexes()",
+                   "select count(*) > 0 from performance.probe_bots()",
+                   "select json_import.drop_kept_bytes('1 day')",
+                   "select count(*) > 0 from json_import.probe_quarantined_files()"),
+    }, {
+        "super_admin": "done done done 2D000 no",
+        "app_backup": "no done no no no",
+        "app_owner": "done done done 2D000 no",
+        "migrator": "done done done 2D000 done",
+    }),
+    "stale days": ({
+        "select": ("select count(*) >= 0 from core.stale_days",),
+        "insert": ("insert into core.stale_days values ({mine}, '{}')",),
+        "delete": ("delete from core.stale_days",),
+        "truncate": ("truncate core.stale_days",),
+    }, {
+        "app_backup": "done no no no",
+        "app_owner": "done no done MB108",
     }),
 }
 

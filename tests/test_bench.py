@@ -1,5 +1,5 @@
-"""The benches of the import and the audit run, report contenders and limits, and notice what is
-not loaded, not left or not logged."""
+"""The benches of the import, the audit and the queries run, report contenders and limits, and
+notice what is not loaded, not left, not logged or not counted; `make bench` writes down all."""
 
 import os
 import re
@@ -13,7 +13,8 @@ import pytest
 from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
-from bench import audit_bench, import_bench
+from bench import __main__ as bench
+from bench import audit_bench, import_bench, queries_bench, race
 from bench.measure import Cost, laboratory
 from fleet.screen import Screen
 
@@ -142,3 +143,105 @@ def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(ra
     assert "policy keys: bulk: the log has {'INSERT': 600, 'UPDATE': 300}, not" in said
     assert "jsonb per row: bulk left" in said and "jsonb per row: row by row left" in said
     assert said.count("warning:") == 3
+
+
+# The queries' -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """A laboratory for the bench of the queries, in which every series is short."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        if binaries := os.environ.get("TEST_PG_BIN"):
+            patch.setenv("PG_BIN", binaries)
+        for name, value in (("BOTS", 10), ("FEW", 3), ("PLACES", (1, 3)), ("SERIES", 1),
+                            ("VIEWS", 2)):
+            patch.setattr(queries_bench, name, value)
+        patch.setattr(race, "SERIES", 0)  # ten calls each
+        patch.setattr(tempfile, "tempdir", roomy_folder())
+        lab = stack.enter_context(laboratory((*queries_bench.SETTINGS, ("fsync", "off"))))
+        queries_bench.prepare(lab, 2000)
+        yield lambda: queries_bench.run(lab, 2000, 1, Screen()), lab
+
+
+def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(asked, capsys):
+    run, _ = asked
+    assert run() == 0, capsys.readouterr().err
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    reads = [operation.name for operation in queries_bench.OPERATIONS]
+    ours = (queries_bench.OURS, queries_bench.DEFAULT)
+    for row in (*(f"{read} +{re.escape(contender.name)}" for read in reads
+                  for contender in queries_bench.READERS),
+                *(f"insert of a message +{contender.name}" for contender in queries_bench.WRITERS),
+                *(f"{which}, {state}" for which in ("two days", "all days")
+                  for state in ("unchanged", "rows missing")),
+                *(f"all bots +{size}" for size in ("3 +200", "10 +200", "10 +2,000"))):
+        assert sum(re.match(rf"{row}  .*\d$", line) is not None for line in lines) == 1, row
+    for what in (*(f"{read}, {name}" for read in reads for name in ours),
+                 "insert of a message, unaudited, of bare",
+                 "insert of a message, unaudited, of bare, stretch",
+                 "roll-up of two days, unchanged, of all",
+                 "roll-up of two days, rows missing, of all",
+                 "summary, 200 messages, ms", "summary, 2,000 messages, ms"):
+        assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
+
+
+def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked, capsys):
+    run, lab = asked
+    with lab.connect("bare_flat") as conn:
+        conn.execute("create function public.lose() returns trigger language plpgsql as"
+                     " 'begin new.body := ''lost''; return new; end'")
+        conn.execute("create trigger lose before insert on core.messages for each row"
+                     " execute function public.lose()")
+    with lab.connect("unaudited") as conn:
+        conn.execute("alter table core.messages disable trigger count_new_messages")
+    with lab.connect("tenth") as conn:
+        conn.execute("update performance.bot_total set messages_in = messages_in + 1")
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "bare, no partitions left other messages than bare" in said
+    assert "unaudited: conversations that are counted wrong: " in said
+    assert "summary of tenth: bots and messages: (10, 210), not (10, 200)" in said
+    assert said.count("warning:") == 3
+
+
+def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):
+    run, lab = asked
+    with lab.connect("flat") as conn:
+        conn.execute("delete from core.bot_metrics where bot_id = 3")
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "our policy returns other rows for bot_metrics of 30 days (prepared, bot 3)" in said
+    assert said.count("warning:") == said.count("returns other rows for bot_metrics") == 2
+
+
+# All of them --------------------------------------------------------------------
+
+
+def test_all_benches_are_written_down_with_what_is_not_reached_and_what_failed(
+        monkeypatch, tmp_path, capsys):
+    rows = "limit  wanted\nfast   at least 1   reached\nslow   at least 1  NOT REACHED"
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(bench, "run", lambda name, _: bench.Ran(
+        name, rows if name == "rls" else "no limit", int(name == "audit"), 0.5))
+    assert bench.main() == 1
+    text = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert "Of 2 limits 1 are reached. These are not:\n\n* slow; at least 1; NOT REACHED" in text
+    assert f"```text\n{rows}\n```" in text
+    assert text.count("It failed, with exit code 1.") == 1
+    for what in ("date", "CPU", "memory", "system", "server", "Python", "SCALE", "load before"):
+        assert re.search(rf"^\| {what} \| \S.* \|$", text, re.M), what
+    monkeypatch.setattr(bench, "run", lambda name, _: bench.Ran(name, rows, 0, 0.5))
+    assert bench.main() == 0
+
+
+def test_what_a_bench_prints_is_kept_without_its_progress(monkeypatch, tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench/toy_bench.py").write_text(
+        "import os, sys\nprint('scale', os.environ['SCALE'])\n"
+        "for n in (1, 2): print(f'round {n} of 2', file=sys.stderr)\n"
+        "print('warning: odd', file=sys.stderr)\nsys.exit(1)\n")
+    monkeypatch.setattr(bench, "PROJECT", tmp_path)
+    monkeypatch.setenv("SCALE", "0.3")
+    found = bench.run("toy", Screen())
+    assert (found.said, found.code) == ("scale 0.3\nwarning: odd", 1)

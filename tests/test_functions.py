@@ -36,8 +36,9 @@ UNCOMMENTED = {
         join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
         where c.relkind in ('r', 'p', 'f') and not c.relispartition
           and a.attname !~ '_(id|at)$'
-          and a.attname not in ('code', 'day', 'meaning', 'name',
-                                'messages_in', 'messages_out', 'new_conversations')
+          and a.attname not in ('code', 'contacts', 'conversations', 'day', 'description',
+                                'meaning', 'name', 'messages_in', 'messages_out',
+                                'new_conversations')
           and col_description(c.oid, a.attnum) is null""",
         "comment on column core.messages.body is null", "core.messages.body"),
     "function": ("""

@@ -11,7 +11,7 @@ import pytest
 from conftest import Database, clone, roomy_folder
 from core_rows import make_bot
 
-from bench import rls_bench
+from bench import race, rls_bench
 from bench.measure import laboratory
 from fleet.screen import Screen
 
@@ -179,7 +179,7 @@ def test_the_bench_has_a_row_for_all_that_it_compares_and_fails_when_rows_differ
     if binaries := os.environ.get("TEST_PG_BIN"):
         monkeypatch.setenv("PG_BIN", binaries)
     monkeypatch.setattr(tempfile, "tempdir", roomy_folder())
-    monkeypatch.setattr(rls_bench, "SERIES", 0)  # ten calls each
+    monkeypatch.setattr(race, "SERIES", 0)  # ten calls each
     monkeypatch.setattr(rls_bench, "BOTS", 10)
     monkeypatch.setattr(rls_bench, "PLACES", (1, 3))
     with laboratory((*rls_bench.SETTINGS, ("fsync", "off"))) as lab:

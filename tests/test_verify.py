@@ -12,7 +12,7 @@ KEYS = "every leaf has its foreign key to the parent's leaf, enforced and valida
 LEAVES = "every table has its ten leaves, in schema core_partitions"
 LEADING = "every index leads with bot_id"
 ENABLED = "every trigger of the tables is enabled"
-TRIGGERS = "the triggers that keep updated_at, names and counters are there"
+TRIGGERS = "the triggers that keep updated_at, names, counters and stale days are there"
 CHECKS = "every check constraint of the tables is there and validated on every leaf"
 NAMES = "the claimed names are the bots' names"
 PATHS = "every function pins its search path"
@@ -39,7 +39,7 @@ DAMAGES = [
     (f"alter table core.messages detach partition {LEAF}", LEAVES, "core.messages p3"),
     (f"alter table {LEAF} set schema core", LEAVES, "core.messages p3"),
     (f"alter table {LEAF} rename to messages_p10", LEAVES, "core.messages p3"),
-    ("drop table core.bot_metrics;"
+    ("drop table core.bot_metrics cascade;"
      "create table core.bot_metrics (bot_id bigint) partition by list (bot_id)",
      "all five tables are partitioned by hash of bot_id", "core.bot_metrics"),
     ("alter table core_partitions.bot_metrics_p3 set unlogged",
@@ -68,7 +68,9 @@ DAMAGES = [
       for trigger, table in (
           ("touch_updated_at", "bots"), ("touch_updated_at", "bot_metrics"),
           ("claim_bot_name", "bots"), ("count_new_messages", "messages"),
-          ("count_deleted_messages", "messages"), ("count_moved_messages", "messages"))),
+          ("count_deleted_messages", "messages"), ("count_moved_messages", "messages"),
+          ("note_new_start", "conversations"), ("note_moved_start", "conversations"),
+          ("note_lost_start", "conversations"))),
     ("create or replace trigger claim_bot_name after insert on core.bots"
      " for each row execute function core.touch_updated_at()", TRIGGERS,
      "claim_bot_name on core.bots"),
@@ -77,8 +79,9 @@ DAMAGES = [
     ("alter table core.bots alter bot_id drop identity", COLUMNS, "core.bots: "),
     ("alter table core.girls_profiles alter message_count type bigint", COLUMNS,
      "core.girls_profiles: "),
-    ("alter table core.bot_metrics drop reply_p95", COLUMNS, "core.bot_metrics: "),
+    ("alter table core.bot_metrics drop reply_p95 cascade", COLUMNS, "core.bot_metrics: "),
     ("alter table core.bot_names alter name type varchar(100)", COLUMNS, "core.bot_names: "),
+    ("alter table core.stale_days alter days drop not null", COLUMNS, "core.stale_days: "),
     ("delete from core.bot_names", NAMES, "1"),
     ("update core.bot_names set name = 'x'", NAMES, "1"),
     ("insert into core.bot_names values ('nobody', 987)", NAMES, "987"),
@@ -96,7 +99,7 @@ DAMAGES = [
      "every function is there", "core.record_message"),
     ("delete from core.error_code where code = 'MB003'",
      "every code that a function raises is in core.error_code", "MB003 in core.ensure_contact"),
-    ("drop table core.bot_metrics", "verify.sql runs", 'relation "core.bot_metrics"'),
+    ("drop table core.bot_metrics cascade", "verify.sql runs", 'relation "core.bot_metrics"'),
 ]
 
 

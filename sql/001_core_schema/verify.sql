@@ -70,21 +70,27 @@ with leaf as (
         where c.relnamespace in ('core'::regnamespace, 'core_partitions'::regnamespace)
           and not g.tgisinternal and g.tgenabled not in ('O', 'A'))
     union all
-    select 7, 'the triggers that keep updated_at, names and counters are there', (
+    select 7, 'the triggers that keep updated_at, names, counters and stale days are there', (
         select string_agg(format('%s on %s', e.tgname, e.tgrelid), ', ')
         from (
-            select t, 'core', 'touch_updated_at' from core.bot_tables() as t
-            union all values
-                ('core.bots'::regclass, 'core_upkeep', 'claim_bot_name'),
-                ('core.messages'::regclass, 'core_upkeep', 'count_new_messages'),
-                ('core.messages'::regclass, 'core_upkeep', 'count_deleted_messages'),
-                ('core.messages'::regclass, 'core_upkeep', 'count_moved_messages')
-        ) as e (tgrelid, room, tgname)
+            select t, 'core.touch_updated_at', 'touch_updated_at' from core.bot_tables() as t
+            union all
+            select relation::regclass, 'core_upkeep.' || function, coalesce(name, function)
+            from (values
+                ('core.bots',          'claim_bot_name',         null),
+                ('core.messages',      'count_new_messages',     null),
+                ('core.messages',      'count_deleted_messages', null),
+                ('core.messages',      'count_moved_messages',   null),
+                ('core.conversations', 'note_started',           'note_new_start'),
+                ('core.conversations', 'note_started',           'note_moved_start'),
+                ('core.conversations', 'note_started',           'note_lost_start')
+            ) as u (relation, function, name)
+        ) as e (tgrelid, function, tgname)
         where not exists (
             select
             from pg_trigger as g
             where g.tgrelid = e.tgrelid and g.tgname = e.tgname
-              and g.tgfoid = to_regproc(format('%I.%I', e.room, e.tgname))))
+              and g.tgfoid = to_regproc(e.function)))
     union all
     select 8, 'every check constraint of the tables is there and validated on every leaf', (
         select string_agg(format('%s on %s', c.conname, l.leaf::regclass), ', ')

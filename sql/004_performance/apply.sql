@@ -54,6 +54,7 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set timezone = 'UTC'  -- a month after 30 January, 23:30 in New York, is a day of March here
 as $func$
 declare
     v_table   performance.monthly_table;
@@ -164,41 +165,46 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
-set datestyle = 'ISO'
 set jit = off
+set plan_cache_mode = force_generic_plan  -- for few days planning would be most of the cost
 as $func$
+declare
+    v_from  timestamptz := p_from;  -- a comparison with a date costs several times as much
+    v_to    timestamptz := p_to;
 begin
-    -- with the values written in: the planner picks the leaf, and its way by how many days it is
-    return query execute format($query$
+    if p_from < least(p_to, current_date) - 31 then  -- else the plan is made for so many days
+        perform set_config('plan_cache_mode', 'force_custom_plan', true);
+    end if;
+    return query
         with message as (
             select m.sent_at::date as day, m.direction, c.profile_id,
                    case when m.direction = 'out' and lag(m.direction) over chat = 'in'
                         then m.sent_at - lag(m.sent_at) over chat end as reply
             from core.messages as m
             join core.conversations as c using (bot_id, conversation_id)
-            where m.bot_id = %1$s and m.sent_at >= %4$L and m.sent_at < %3$L
+            where m.bot_id = p_bot_id and m.sent_at >= v_from - interval '1 day'
+              and m.sent_at < v_to
             window chat as (partition by m.conversation_id order by m.sent_at, m.message_id)
         ), talk as (
-            select day, count(*) filter (where direction = 'in')::integer as messages_in,
-                   count(*) filter (where direction = 'out')::integer as messages_out,
-                   count(distinct profile_id)::integer as active_contacts,
-                   percentile_cont(array[0.5, 0.95]) within group (order by reply)
-                       filter (where reply <= interval '1 day') as reply
-            from message
-            where day >= %2$L
-            group by day
+            select m.day, count(*) filter (where m.direction = 'in')::integer as messages_in,
+                   count(*) filter (where m.direction = 'out')::integer as messages_out,
+                   count(distinct m.profile_id)::integer as active_contacts,
+                   percentile_cont(array[0.5, 0.95]) within group (order by m.reply)
+                       filter (where m.reply <= interval '1 day') as reply
+            from message as m
+            where m.day >= p_from
+            group by m.day
         ), start as (
-            select started_at::date as day, count(*)::integer as new_conversations
-            from core.conversations
-            where bot_id = %1$s and started_at >= %2$L and started_at < %3$L
-            group by started_at::date
+            select c.started_at::date as day, count(*)::integer as new_conversations
+            from core.conversations as c
+            where c.bot_id = p_bot_id and c.started_at >= v_from and c.started_at < v_to
+            group by c.started_at::date
         )
-        select day, coalesce(t.messages_in, 0), coalesce(t.messages_out, 0),
+        select coalesce(t.day, s.day), coalesce(t.messages_in, 0), coalesce(t.messages_out, 0),
                coalesce(s.new_conversations, 0), coalesce(t.active_contacts, 0),
                t.reply[1], t.reply[2]
         from talk as t
-        full join start as s using (day)
-        $query$, p_bot_id, p_from, p_to, p_from - 1);
+        full join start as s on s.day = t.day;
 end
 $func$;
 
@@ -211,6 +217,7 @@ returns integer
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan  -- from 18 on it would be planned for every bot
 as $func$
 with fresh as materialized (
     select d.*
@@ -254,6 +261,10 @@ language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $func$
+-- a bot that came and went while the last roll-up was under way
+delete from performance.bot_total as t
+where not exists (select from core.bots as b where b.bot_id = t.bot_id);
+
 insert into performance.bot_total as t (
     bot_id, contacts, conversations, messages_in, messages_out, last_message_at, rolled_up_at)
 select b.bot_id, coalesce(g.contacts, 0), coalesce(m.conversations, 0), coalesce(m.messages_in, 0),
@@ -578,12 +589,13 @@ create procedure performance.maintain()
 language plpgsql
 as $proc$
 declare
-    v_task    text;
-    v_failed  text[];
+    v_task    pg_catalog.text;
+    v_failed  pg_catalog.text[];
 begin
     for v_task in select task from performance.due_tasks() loop
-        select pg_catalog.array_append(v_failed, v_task) into v_failed
-        from performance.run_task(v_task, true) where not ok;
+        if exists (select from performance.run_task(v_task, true) where not ok) then
+            v_failed := pg_catalog.array_append(v_failed, v_task);
+        end if;
         commit;  -- each task by itself
     end loop;
     perform performance.refuse_failures(v_failed);
@@ -827,13 +839,14 @@ with reading as (
            performance.severity(r.value, p.warning, p.critical) as severity
     from performance.probe as p
     left join performance.readings() as r using (probe)
-    where p.warning is not null
+    where p.warning is not null or r.value = 'NaN'
 ), ranked as (
     select *, coalesce(array_position('{critical,warning}', severity), 3) as rank,
            row_number() over (
                partition by probe
                order by array_position('{critical,warning}', severity),
-                        case when critical < warning then value else -value end) as place
+                        case when critical < warning then value else -value end,
+                        labels::text) as place
     from reading
 )
 select r.probe || coalesce(' (' || l.shown || ')', ''), coalesce(r.severity, 'ok'),
@@ -880,7 +893,7 @@ select 'botfleet_health', jsonb_build_object('check', probe),
                           performance.severity(value, warning, critical))) - 1,
        'The worst in a check: 0 ok, 1 warning, 2 critical.', 'gauge'
 from reading
-where warning is not null
+where warning is not null or value = 'NaN'
 group by probe
 order by 1, 2
 $func$;
@@ -1102,12 +1115,14 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select coalesce(h.inhparent, x.indexrelid)::regclass, bool_and(x.indisvalid),
+select coalesce(h.inhparent, x.indexrelid)::regclass,
+       bool_and(x.indisvalid and r.indisvalid is not false),  -- valid leaves, but one has none
        bool_or(x.indisunique), sum(pg_relation_size(x.indexrelid))::bigint,
        coalesce(sum(pg_stat_get_numscans(x.indexrelid)), 0)::bigint
 from pg_index as x
 join pg_class as c on c.oid = x.indexrelid
 left join pg_inherits as h on h.inhrelid = x.indexrelid
+left join pg_index as r on r.indexrelid = h.inhparent
 where c.relnamespace::regnamespace::text ~ '^(core|audit|json_import|performance|security)'
   and not exists (select from pg_inherits as p where p.inhparent = x.indexrelid)
 group by coalesce(h.inhparent, x.indexrelid)
