@@ -22,7 +22,10 @@ UP = "1: the database answers."
 
 def export(ctx: Context) -> int:
     """Prints the metrics for Prometheus; or writes them to a file, or serves them until Ctrl-C."""
-    if ctx.args.serve:
+    if ctx.args.serve is not None and ctx.args.textfile:
+        raise FleetError("MB900", "--serve and --textfile at once", "Choose one.",
+                         exit_code=USAGE)
+    if ctx.args.serve is not None:
         return _serve(ctx)
     registry = CollectorRegistry(auto_describe=False)
     source = Source(ctx)
@@ -36,7 +39,7 @@ def export(ctx: Context) -> int:
             raise FleetError("MB900", f"can't write {ctx.args.textfile}: {fault.strerror}",
                              "Name a file in a folder that you may write to.",
                              exit_code=USAGE) from None
-        return ctx.closing(f"{len(found)} metrics written to {ctx.args.textfile}")
+        return ctx.finish(f"{len(found)} metrics written to {ctx.args.textfile}")
     ctx.screen.text(generate_latest(registry).decode().rstrip("\n"), "metrics")
     return DONE
 
@@ -61,6 +64,8 @@ class Source(Collector):
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client: a database that does not answer is a fact, not a failure."""
         try:
+            if self.ctx.target.embedded and self.ctx.embedded.pid() is None:  # whoever stopped it
+                raise FleetError("MB902", "the embedded server is stopped")   # wants it to stay so
             yield from self.families()
         except (psycopg.Error, FleetError) as fault:
             self.ctx.screen.warn(self.ctx.journal.mask(f"not measured: {fault}".strip()))

@@ -35,7 +35,7 @@ class Screen:
     """What a command prints. With `as_json` stdout carries one JSON document and nothing else."""
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
-        self.quiet, self.as_json = quiet, as_json
+        self.quiet, self.as_json, self.told = quiet, as_json, False
         # without a terminal nobody must lose the end of a line to an assumed width
         self.out = Terminal(highlight=False, width=None if sys.stdout.isatty() else 10_000)
         self.err = Terminal(stderr=True, highlight=False, soft_wrap=True)
@@ -77,11 +77,15 @@ class Screen:
 
     def document(self, value: Any) -> None:
         """A result as JSON."""
+        self.told = True
         self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=plain))
 
     def error(self, fault: FleetError, correlation_id: str) -> None:
-        """A failure: code and fact, the place, the next step, and what to look for in logs."""
-        if self.as_json:
+        """A failure: code and fact, the place, the next step, and what to look for in logs.
+
+        As JSON too, unless stdout has its one document already.
+        """
+        if self.as_json and not self.told:
             self.document({"error": {
                 "code": fault.code, "message": fault.message, "place": fault.place,
                 "hint": fault.hint, "correlation_id": correlation_id}})

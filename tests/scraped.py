@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from conftest import PROJECT, Database
@@ -79,9 +80,10 @@ def running(folder: Path, *command: str | Path, env: dict[str, str] | None = Non
 
 
 @contextmanager
-def served(folder: Path, database: Database, address: str = "127.0.0.1:0") -> Iterator[Child]:
+def served(folder: Path, database: Database, address: str = "127.0.0.1:0",
+           project: Path = PROJECT) -> Iterator[Child]:
     """The metrics of a database, served by the real runner at the address that it prints."""
-    with running(folder, sys.executable, PROJECT / "runner.py", "metrics", "--serve", address,
+    with running(folder, sys.executable, project / "runner.py", "metrics", "--serve", address,
                  env=database.environment()) as child:
         until(lambda: "serving http" in child.said or child.process.poll() is not None, "served")
         assert child.process.poll() is None, child.said
@@ -134,14 +136,15 @@ def scraping(folder: Path, target: str) -> Iterator[Prometheus]:
 
 
 def _address(child: Child) -> str:
-    """Where it listens: with port 0 only the kernel knows, and says."""
-    return next(iter(_listening(child.process.pid)), "")
+    """Where it listens; with port 0 it does not say, so the kernel is asked."""
+    return next(iter(listening(child)), "")
 
 
-def _listening(pid: int) -> list[str]:
-    import psutil
-    return [f"127.0.0.1:{c.laddr.port}" for c in psutil.Process(pid).net_connections("tcp")
-            if c.status == psutil.CONN_LISTEN]
+def listening(child: Child) -> list[str]:
+    """The addresses (host:port) at which a child takes connections."""
+    return [f"{one.laddr.ip}:{one.laddr.port}"
+            for one in psutil.Process(child.process.pid).net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN]
 
 
 def make_super_admin(conn: psycopg.Connection, database: Database, name: str, password: str

@@ -356,9 +356,9 @@ def test_metrics_say_how_many_messages_and_no_name_and_no_text(busy: psycopg.Con
         select bot_id, d, (select count(*) from core.messages as m
                            where m.bot_id = b.bot_id and m.direction = d)
         from core.bots as b, unnest(array['in', 'out']) as d""")}
-    replies = {labels["quantile"]: value for name, labels, value, *_ in rows
+    replies = {labels["percentile"]: value for name, labels, value, *_ in rows
                if name == "botfleet_bot_reply_seconds"}
-    assert replies == {"0.5": 0, "0.95": 0}
+    assert replies == {"50": 0, "95": 0}
 
 
 def test_health_and_metrics_write_nothing_and_read_no_message(database: Database):

@@ -4,13 +4,11 @@ import json
 import re
 import secrets
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from conftest import PROJECT, Database, clone
 from core_rows import run_runner
@@ -41,30 +39,20 @@ def fleet(cluster: Database, template: Database) -> Iterator[Database]:
             conn.execute("select performance.roll_up_metrics()")
             olga = make_super_admin(conn, database, f"olga_{secrets.token_hex(4)}",
                                     secrets.token_hex(16))
-        with open_transaction(database):
+        with somebody_waits(database):
             yield olga
 
 
-class open_transaction:
+@contextmanager
+def somebody_waits(database: Database) -> Iterator[None]:
     """A session with an open transaction, and another that waits for what it holds."""
-
-    def __init__(self, database: Database) -> None:
-        self.holder, self.waiter = database.connect(), database.connect()
-
-    def __enter__(self) -> None:
-        self.holder.execute("begin; lock table core.bots in share mode")
-        self.thread = threading.Thread(target=self._wait)
-        self.thread.start()
-
-    def _wait(self) -> None:
-        with suppress(psycopg.Error):
-            self.waiter.execute("begin; lock table core.bots in row exclusive mode")
-
-    def __exit__(self, *_: object) -> None:
-        self.waiter.cancel()
-        self.thread.join(20)
-        self.waiter.close()
-        self.holder.close()
+    with database.connect() as holder, database.connect() as waiter:
+        holder.execute("begin; lock table core.bots in share mode")
+        with ThreadPoolExecutor(1) as pool:
+            wait = pool.submit(waiter.execute, "begin; lock table core.bots in row exclusive mode")
+            yield
+            holder.execute("rollback")
+            wait.result(20)
 
 
 @pytest.fixture(scope="module")
@@ -271,4 +259,3 @@ def test_neither_metrics_nor_alerts_tell_a_name_or_a_message(prometheus, fleet):
 def test_the_example_configuration_scrapes_where_the_readme_serves():
     address = re.search(r"targets: \['(.+?)'\]", (MONITORING / "prometheus.yml").read_text())[1]
     assert f"metrics --serve {address}" in (PROJECT / "README.md").read_text("utf-8")
-    assert (Path(MONITORING) / "alerts.yml").exists()
