@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from conftest import Database
 from core_rows import add_bot, add_conversation, at_once, make_bot, meanwhile, record
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from import_helpers import make_folder, run_import, said
 
@@ -100,6 +100,7 @@ moments = st.tuples(
     st.sampled_from([-40, -8, -7, -3, -2, -1, -1, 0, 0, 0, 1, 9]),
     st.sampled_from([timedelta(0), MICROSECOND, DAY - MICROSECOND, timedelta(hours=12)])
     | st.integers(0, 1439).map(lambda minutes: timedelta(minutes=minutes)))
+spans = st.sampled_from([timedelta(hours=2), DAY, 100 * DAY])
 places, chats, directions = st.integers(0, 1), st.integers(1, 3), st.sampled_from(["in", "out"])
 steps = st.one_of(
     st.tuples(st.just("record"), places, chats, directions, moments),
@@ -108,9 +109,9 @@ steps = st.one_of(
               st.lists(st.tuples(chats, directions, moments), min_size=1, max_size=12)),
     st.tuples(st.just("begin"), places, chats, moments),
     st.tuples(st.just("start"), places, chats, moments),
-    st.tuples(st.just("delete"), places, st.integers(0, 3), moments),
-    st.tuples(st.just("turn"), places, st.integers(0, 3), moments),
-    st.tuples(st.just("shift"), places, st.integers(0, 3), moments, st.integers(-30, 30)),
+    st.tuples(st.just("delete"), places, st.integers(0, 3), moments, spans),
+    st.tuples(st.just("turn"), places, st.integers(0, 3), moments, spans),
+    st.tuples(st.just("shift"), places, st.integers(0, 3), moments, spans, st.integers(-30, 30)),
     st.tuples(st.just("move"), places, chats, chats),
     st.tuples(st.just("forget"), places, chats),
     st.tuples(st.just("drop"), places),
@@ -164,22 +165,24 @@ class Story:
             "update core.conversations set started_at = least(%s, last_message_at)"
             " where bot_id = %s and chat_id = %s", [self.at(moment), bot, chat])
 
-    def chosen(self, bot: int, chat: int, moment: tuple) -> tuple[str, list]:
+    def chosen(self, bot: int, chat: int, moment: tuple, span: timedelta) -> tuple[str, list]:
         """Messages of a chat (0: of all) from a moment on."""
-        return ("bot_id = %s and sent_at >= %s and conversation_id in (select conversation_id"
-                " from core.conversations where %s in (0, chat_id))", [bot, self.at(moment), chat])
+        return ("bot_id = %s and sent_at >= %s and sent_at < %s and conversation_id in (select"
+                " conversation_id from core.conversations where %s in (0, chat_id))",
+                [bot, self.at(moment), self.at(moment) + span, chat])
 
-    def delete(self, bot: int, chat: int, moment: tuple) -> None:
-        where, values = self.chosen(bot, chat, moment)
+    def delete(self, *chosen: object) -> None:
+        where, values = self.chosen(*chosen)
         self.conn.execute(f"delete from core.messages where {where}", values)
 
-    def turn(self, bot: int, chat: int, moment: tuple) -> None:
-        where, values = self.chosen(bot, chat, moment)
+    def turn(self, *chosen: object) -> None:
+        where, values = self.chosen(*chosen)
         self.conn.execute("update core.messages set direction = case direction when 'in' then 'out'"
                           f" else 'in' end where {where}", values)
 
-    def shift(self, bot: int, chat: int, moment: tuple, hours: int) -> None:
-        where, values = self.chosen(bot, chat, moment)
+    def shift(self, *chosen_hours: object) -> None:
+        *chosen, hours = chosen_hours
+        where, values = self.chosen(*chosen)
         self.conn.execute(f"update core.messages set sent_at = sent_at + %s where {where}",
                           [timedelta(hours=hours), *values])
 
@@ -215,26 +218,36 @@ def pair(clone_of_module: Database) -> list[int]:
 
 
 NIGHT = (-1, DAY - MICROSECOND)
+# Questions late in the evening, answers after midnight, on days that roll-ups leave alone too.
+HISTORY = [(chat, direction, (day, at)) for day in (-8, -7, -3, -2, -1, 0) for chat in (1, 2)
+           for direction, at in (("out", timedelta(minutes=chat)), ("in", timedelta(hours=12)),
+                                 ("out", timedelta(hours=13)), ("in", DAY - MICROSECOND))]
 
 
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(steps, max_size=14))
-@example([("record", 0, 1, "in", NIGHT), ("roll up",), ("record", 0, 1, "out", (0, MICROSECOND)),
-          ("roll up",), ("delete", 0, 1, (-1, timedelta(0)))])
-@example([("record", 0, 1, "in", (-3, DAY - MICROSECOND)), ("say now", 0, 1, "in"), ("roll up",),
-          ("record", 0, 1, "out", (-2, MICROSECOND)), ("roll up",),
-          ("shift", 0, 1, (-9, timedelta(0)), -24)])
-@example([("roll up",), ("say now", 0, 1, "in"), ("say now", 0, 1, "out"), ("time passes", 1)])
-@example([("say now", 1, 2, "in"), ("roll up",), ("drop", 1), ("say now", 0, 1, "in")])
-def test_roll_ups_are_exact_whatever_happened_between(
-        conn: psycopg.Connection, pair: list[int], story: list):
-    with conn.transaction(force_rollback=True):
-        told = Story(conn, pair)
-        for step in story:
-            told.happens(*step)
-        conn.execute(ROLL_UP)
-        assert_exact(conn)
+def test_roll_ups_are_exact_whatever_happened_between(conn: psycopg.Connection, pair: list[int]):
+    for place in (0, 1):
+        Story(conn, pair).happens("insert", place, HISTORY)
+    conn.execute(ROLL_UP)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(steps, min_size=1, max_size=14))
+    @example([("record", 0, 3, "in", NIGHT), ("roll up",), ("roll up",),
+              ("record", 0, 3, "out", (0, MICROSECOND)), ("delete", 0, 3, NIGHT, MICROSECOND)])
+    @example([("record", 0, 1, "out", (-3, DAY - MICROSECOND))])
+    @example([("delete", 1, 0, (-8, timedelta(0)), DAY)])
+    @example([("turn", 1, 0, (-8, timedelta(0)), DAY)])
+    @example([("shift", 0, 1, (-3, timedelta(hours=20)), DAY, -30)])
+    @example([("move", 0, 1, 2)])
+    @example([("say now", 0, 1, "in"), ("say now", 0, 1, "out"), ("time passes", 1)])
+    @example([("say now", 1, 2, "in"), ("roll up",), ("drop", 1), ("say now", 0, 1, "in")])
+    def check(story: list) -> None:
+        with conn.transaction(force_rollback=True):
+            told = Story(conn, pair)
+            for step in story:
+                told.happens(*step)
+            conn.execute(ROLL_UP)
+            assert_exact(conn)
+    check()
 
 
 def test_what_an_import_brings_is_rolled_up(database: Database, tmp_path: Path):
@@ -347,7 +360,7 @@ def test_days_are_days_of_utc_whatever_the_session_says(
             for place, direction in ((0, "in"), (0, "out"), (1, "in")):
                 told.happens("record", place, 1, direction, (day, at))
         told.happens("roll up")
-    told.happens("shift", 0, 1, (-2, timedelta(0)), -30)
+    told.happens("shift", 0, 1, (-2, timedelta(0)), 9 * DAY, -30)
     told.happens("roll up")
     conn.execute("reset all")
     assert_exact(conn)
