@@ -212,28 +212,31 @@ comment on function performance.day_metrics(bigint, date, date) is
     'The rows of core.bot_metrics of one bot from p_from to before p_to, as its messages and
 conversations say; none for a day on which nothing happened.';
 
-create function performance.roll_up_bot(p_bot_id bigint, p_days datemultirange)
+create function performance.roll_up_bots(p_bots bigint[], p_days datemultirange[])
 returns integer
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan  -- from 18 on it would be planned for every bot
 as $func$
-with fresh as materialized (
-    select d.*
-    from unnest(p_days) as r (days)
-    cross join lateral performance.day_metrics(p_bot_id, lower(r.days), upper(r.days)) as d
+with span as materialized (
+    select b.bot_id, lower(r.days) as first_day, upper(r.days) as next_day
+    from unnest(p_bots, p_days) as b (bot_id, days)
+    cross join lateral unnest(b.days) as r (days)
+), fresh as materialized (
+    select s.bot_id, d.*
+    from span as s
+    cross join lateral performance.day_metrics(s.bot_id, s.first_day, s.next_day) as d
 ), gone as (
     delete from core.bot_metrics as m
-    using unnest(p_days) as r (days)
-    where m.bot_id = p_bot_id and m.day >= lower(r.days) and m.day < upper(r.days)
-      and not exists (select from fresh as f where f.day = m.day)
+    using span as s
+    where m.bot_id = s.bot_id and m.day >= s.first_day and m.day < s.next_day
+      and not exists (select from fresh as f where f.bot_id = m.bot_id and f.day = m.day)
     returning m.day
 ), stored as (
     insert into core.bot_metrics as m (
         bot_id, day, messages_in, messages_out, new_conversations, active_contacts, reply_p50,
         reply_p95)
-    select p_bot_id, f.day, f.messages_in, f.messages_out, f.new_conversations, f.active_contacts,
+    select f.bot_id, f.day, f.messages_in, f.messages_out, f.new_conversations, f.active_contacts,
            f.reply_p50, f.reply_p95
     from fresh as f
     on conflict (bot_id, day) do update
@@ -251,9 +254,9 @@ with fresh as materialized (
 select ((select count(*) from gone) + (select count(*) from stored))::integer
 $func$;
 
-comment on function performance.roll_up_bot(bigint, datemultirange) is
-    'Makes the rows of core.bot_metrics for these days of one bot what its messages say; returns how
-many changed.';
+comment on function performance.roll_up_bots(bigint[], datemultirange[]) is
+    'Makes the rows of core.bot_metrics for these days of each bot what its messages say; returns
+how many changed. One statement for all bots: one for each would cost more than what it finds.';
 
 create function performance.roll_up_totals()
 returns void
@@ -309,32 +312,34 @@ declare
     v_last     timestamptz;
     v_started  timestamptz := clock_timestamp();
     v_since    date;
-    v_bot      record;
-    v_changed  integer := 0;
+    v_bots     bigint[];
+    v_days     datemultirange[];
+    v_changed  integer;
 begin
     select started_at into v_last from performance.last_roll_up for update;
     -- a day earlier: of what was written then, some was not committed yet
     v_since := least(p_since, v_last::date - 1);
-    for v_bot in
-        with noted as (
-            -- seen, hence committed: the messages too, when the days are read after this
-            delete from core.stale_days returning bot_id, days
-        ), stale as (
-            -- an answer of the day after may be one no longer
-            select n.bot_id, range_agg(daterange(lower(r), upper(r) + 1)) as days
-            from noted as n
-            cross join lateral unnest(n.days) as r
-            group by n.bot_id
-        )
-        select b.bot_id,
-               datemultirange(daterange(v_since, 'infinity')) + coalesce(s.days, '{}') as days
+    with noted as (
+        -- seen, hence committed: the messages too, when the days are read after this
+        delete from core.stale_days returning bot_id, days
+    ), stale as (
+        -- an answer of the day after may be one no longer
+        select n.bot_id, range_agg(daterange(lower(r), upper(r) + 1)) as days
+        from noted as n
+        cross join lateral unnest(n.days) as r
+        group by n.bot_id
+    ), bot as (
+        select b.bot_id
         from core.bots as b
-        left join stale as s using (bot_id)
         order by b.bot_id
         for key share of b  -- a bot that is being dropped gets no new rows
-    loop
-        v_changed := v_changed + performance.roll_up_bot(v_bot.bot_id, v_bot.days);
-    end loop;
+    )
+    select array_agg(b.bot_id),
+           array_agg(datemultirange(daterange(v_since, 'infinity')) + coalesce(s.days, '{}'))
+    into v_bots, v_days
+    from bot as b
+    left join stale as s using (bot_id);
+    v_changed := performance.roll_up_bots(v_bots, v_days);
     perform performance.roll_up_totals();
     update performance.last_roll_up set started_at = v_started;
     return v_changed;

@@ -80,7 +80,7 @@ drop view performance.daily_metrics_summary;
 drop view performance.bot_activity_summary;
 drop function performance.roll_up_metrics(date);
 drop function performance.roll_up_totals();
-drop function performance.roll_up_bot(bigint,datemultirange);
+drop function performance.roll_up_bots(bigint[],datemultirange[]);
 drop function performance.day_metrics(bigint,date,date);
 drop table performance.last_roll_up;
 drop table performance.bot_total;
