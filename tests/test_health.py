@@ -185,7 +185,8 @@ def test_an_old_transaction_is_seen_with_its_pid_and_without_the_right_it_is_not
     with database.connect() as conn, database.connect(application_name="dozer") as dozer:
         limits(conn, "oldest_transaction", 0.000001, 3600)
         assert check(conn, "oldest_transaction") == [
-            ("oldest_transaction", OK, "none", "at least 00:00:00, critical 01:00:00", None)]
+            ("oldest_transaction", OK, "none",
+             "warning from 00:00:00, critical from 01:00:00", None)]
         dozer.execute("begin; select 1")
         row, = check(conn, "oldest_transaction")
         assert row[1] == WARNING

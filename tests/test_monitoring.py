@@ -158,8 +158,9 @@ def test_alerts_speak_of_what_is_wrong_now(prometheus):
     until(lambda: ("BotfleetQuarantinedFiles", "4") in pending(), "quarantine is pending", 30)
     summary = pending()[("BotfleetQuarantinedFiles", "4")]["annotations"]["summary"]
     assert re.fullmatch(r"Files of bot 4 in quarantine: \d+", summary)
-    assert {name for name, _ in pending()} <= {
-        "BotfleetQuarantinedFiles", "BotfleetSettingShortfall", "BotfleetUnseenSessions"}
+    by_load = {"BotfleetAbsent", "BotfleetLockWait", "BotfleetOldTransaction"}  # on a slow machine
+    by_server = {"BotfleetSettingShortfall", "BotfleetUnseenSessions"}
+    assert {name for name, _ in pending()} - by_load - by_server == {"BotfleetQuarantinedFiles"}
 
 
 # Dashboard ------------------------------------------------------------------------
@@ -167,9 +168,10 @@ def test_alerts_speak_of_what_is_wrong_now(prometheus):
 
 def test_prometheus_answers_every_panel(prometheus, dashboard):
     for title, expression in expressions(dashboard):
-        rows = prometheus.query(expression)
-        names = set(re.findall(NAME, expression))
-        assert rows or names <= MAY_BE_EMPTY, (title, expression)
+        if not set(re.findall(NAME, expression)) <= MAY_BE_EMPTY or "vector" in expression:
+            until(lambda text=expression: prometheus.query(text), f"{title}: {expression}", 10)
+        else:
+            prometheus.query(expression)
 
 
 def test_what_may_be_empty_is_empty(prometheus):
@@ -179,6 +181,7 @@ def test_what_may_be_empty_is_empty(prometheus):
 
 def test_a_check_that_found_nothing_is_well(prometheus, fleet):
     """As runner.py health has it: a series that is not there could as well not be measured."""
+    until(lambda: prometheus.query("botfleet_health"), "scraped", 10)  # one may have come too late
     found = {row["metric"]["check"]: row["value"][1] for row in prometheus.query("botfleet_health")}
     assert found["invalid_indexes"] == "0"
     assert found.keys() == {name for name, in fleet.execute(

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scraped import Child, listening, make_super_admin, running, served
 
 from fleet import exporter, migrations, server
+from fleet.bots import verifier
 
 pytest_plugins = "project"
 MARK = "cAnArY7"  # in the password, and nowhere else
@@ -357,10 +358,10 @@ def test_no_output_shows_the_password(olga, tmp_path, arguments):
 
 
 def test_what_a_person_may_not_is_refused_in_words(shared_fleet):
+    name, password = f"admin_{secrets.token_hex(4)}", secrets.token_hex(16)
     with shared_fleet.connect() as conn:
-        name = f"admin_{secrets.token_hex(4)}"
-        conn.execute("select security.create_admin(%s)", [name])
-    admin = Database(shared_fleet.parts | {"user": name})
+        conn.execute("select security.create_admin(%s, %s)", [name, verifier(conn, password)])
+    admin = Database(shared_fleet.parts | {"user": name, "password": password})
     for arguments in (["maintain"], ["health"], ["metrics"]):
         done = run_runner(admin, *arguments, code=1)
         assert "MB904" in done.stderr and not done.stdout
