@@ -951,9 +951,11 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select jsonb_build_object('bot_id', bot_id::text), date_part('epoch', last_message_at), null
-from performance.bot_total
-where last_message_at is not null
+-- one that is paused or retired may be silent
+select jsonb_build_object('bot_id', t.bot_id::text), date_part('epoch', t.last_message_at), null
+from performance.bot_total as t
+join core.bots as b using (bot_id)
+where b.status = 'active' and t.last_message_at is not null
 $func$;
 
 comment on function performance.probe_bot_last_message() is 'The probe bot_last_message.';
@@ -1257,7 +1259,7 @@ insert into performance.probe (probe, routine, unit, help) values
     ('bot_messages', 'performance.probe_bot_messages()', '',
         'Messages that a bot has, as of its last roll-up.'),
     ('bot_last_message', 'performance.probe_bot_last_message()', 'timestamp_seconds',
-        'When the latest message of a bot was sent, as of its last roll-up.'),
+        'When the latest message of an active bot was sent, as of its last roll-up.'),
     ('bot_reply', 'performance.probe_bot_reply()', 'seconds',
         'How long contacts wait for the bot''s answer, today or yesterday.'),
     ('partition_rows', 'performance.probe_partition_rows()', '', 'Rows of a partition.'),
