@@ -349,7 +349,8 @@ $func$;
 comment on function performance.roll_up_metrics(date) is
     'Makes core.bot_metrics what the messages say: for the days since the last roll-up (or since
 p_since, if that is earlier; -infinity: all) and those in core.stale_days; returns how many rows
-changed. The same as a roll-up of everything, unless a transaction took longer than a day.';
+changed. The same as a roll-up of everything, unless a transaction took longer than a day, or the
+tables'' owner gave a conversation to another contact.';
 
 -- Views -----------------------------------------------------------------------
 
