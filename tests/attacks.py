@@ -1164,7 +1164,7 @@ PERFORMANCE = [
     *_group("bot", NO_RIGHT, {
         "a bot makes no roll-up": "select performance.roll_up_metrics('-infinity')",
         "a bot makes no roll-up of another":
-            "select performance.roll_up_bot({same}, '{[2025-01-01,2025-02-01)}')",
+            "select performance.roll_up_bots(array[{same}], '{}')",
         "a bot counts no days of another":
             "select * from performance.day_metrics({same}, '2025-01-01', '2025-02-01')",
         "a bot runs no task": "select * from performance.run_task('roll_up')",
@@ -1208,11 +1208,11 @@ PERFORMANCE = [
             "update performance.monthly_table set ensure_month = 'core.ensure_leaves(bigint)'",
         "a super_admin turns no clock of the roll-ups back":
             "update performance.last_roll_up set started_at = 'infinity'",
-        "a super_admin runs no task by its function": "select performance.task_retention('1 day')",
+        "a super_admin runs no task by its function": "select performance.task_retention()",
         "a super_admin becomes no maintainer": "set role app_maintainer",
     }),
     Attack("a task's name is no SQL", "super_admin",
-           ("select * from performance.run_task('months(null); drop table core.bots; --')",),
+           ("select * from performance.run_task('months(); drop table core.bots; --')",),
            Refused("MB301", "drop table core.bots")),
     Attack("what a maintainer reads of messages is no text", "superuser",
            ("set role app_maintainer", "select body from core.messages"), NO_RIGHT),

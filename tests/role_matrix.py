@@ -226,9 +226,9 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
                 "select performance.make_months() >= 0", "select performance.roll_up_metrics() = 0",
                 "select performance.refuse_failures('{}')"),
         "maintain": ("call performance.maintain()",),  # it commits: not within a transaction
-        "within": ("select performance.task_roll_up(null)",
+        "within": ("select performance.task_roll_up()",
                    "select count(*) > 0 from performance.readings()",
-                   "select performance.roll_up_bot({mine}, '{}')",
+                   "select performance.roll_up_bots(array[{mine}], array['{}'::datemultirange])",
                    "select performance.roll_up_totals()",
                    "select count(*) > 0"
                    " from performance.day_metrics({mine}, '2025-01-01', now()::date)",

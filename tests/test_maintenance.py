@@ -51,12 +51,12 @@ def months(conn: psycopg.Connection) -> list[str]:
 
 def add_task(conn: psycopg.Connection, name: str, body: str) -> None:
     """A task of a later migration: `body` is PL/pgSQL."""
-    conn.execute(f"create function performance.{name}(p_keep interval) returns text"
+    conn.execute(f"create function performance.{name}() returns text"
                  f" language plpgsql set search_path = pg_catalog, pg_temp"
                  f" as $body$ begin {body} end $body$;"
-                 f" grant execute on function performance.{name}(interval) to app_maintainer;"
+                 f" grant execute on function performance.{name}() to app_maintainer;"
                  f" insert into performance.task (task, routine, every, description)"
-                 f" values ('{name}', 'performance.{name}(interval)', '1 hour', 'a test''s')")
+                 f" values ('{name}', 'performance.{name}()', '1 hour', 'a test''s')")
 
 
 def messages(conn: psycopg.Connection) -> tuple:
@@ -211,9 +211,19 @@ def test_there_is_no_other_task(conn: psycopg.Connection, name: str | None):
     ("keep", "23 hours", "task_keep_ck"), ("keep", "0", "task_keep_ck")])
 def test_times_of_tasks_have_a_floor(
         conn: psycopg.Connection, column: str, value: str, constraint: str):
+    only = " where keep is not null" if column == "keep" else ""
     with refused(conn, "23514", constraint):
-        conn.execute(f"update performance.task set {column} = %s", [value])
-    conn.execute("update performance.task set every = '1 minute', keep = '1 day'")
+        conn.execute(f"update performance.task set {column} = %s{only}", [value])
+    conn.execute("update performance.task set every = '1 minute'")
+    conn.execute("update performance.task set keep = '1 day' where keep is not null")
+
+
+@pytest.mark.parametrize("fault", ["keep = null where keep is not null",
+                                   "keep = '1 day' where keep is null"])
+def test_a_task_keeps_something_if_its_function_is_told_for_how_long(
+        conn: psycopg.Connection, fault: str):
+    with refused(conn, "23514", "task_keep_ck"):
+        conn.execute(f"update performance.task set {fault}")
 
 
 def test_each_task_has_one_row_says_what_it_does_and_is_in_this_file(conn: psycopg.Connection):
@@ -257,14 +267,14 @@ def test_a_failing_task_is_undone_and_told_and_the_others_run(database: Database
         assert {task for task, row in found.items() if row[3] is None and row[1]} == TASKS
         assert conn.execute("select count(*) from performance.last_roll_up").fetchone() == (1,)
         assert due(conn) == ["boom"]
-        conn.execute("create or replace function performance.boom(p_keep interval) returns text"
+        conn.execute("create or replace function performance.boom() returns text"
                      " language sql set search_path = pg_catalog, pg_temp as $$select 'mended'$$")
         conn.execute("call performance.maintain()")
         assert states(conn)["boom"][2:] == ("mended", None) and due(conn) == []
 
 
 def test_a_task_whose_function_is_gone_fails_by_itself(conn: psycopg.Connection):
-    conn.execute("update performance.task set routine = 'performance.gone(interval)'"
+    conn.execute("update performance.task set routine = 'performance.gone()'"
                  " where task = 'seal'")
     ok, error, _ = conn.execute("select * from performance.run_task('seal')").fetchone()
     assert not ok and "performance.gone" in error and "SQLSTATE 42883" in error
@@ -351,7 +361,7 @@ def test_a_super_admin_maintains_and_nobody_below(database: Database):
                 for statement in ("call performance.maintain()",
                                   "select performance.run_task('months')",
                                   "select performance.due_tasks()",
-                                  "select performance.task_roll_up(null)",
+                                  "select performance.task_roll_up()",
                                   "select performance.roll_up_metrics()"):
                     with refused(conn, "42501"):
                         conn.execute(statement)

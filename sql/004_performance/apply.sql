@@ -471,8 +471,7 @@ create table performance.task (
     constraint task_pk       primary key (task),
     constraint task_every_ck check (every >= interval '1 minute'),
     constraint task_keep_ck  check (
-        keep >= interval '1 day' and routine like '%(interval)'
-        or keep is null and routine like '%()')
+        (keep is not null) = (routine like '%(interval)') and keep >= interval '1 day')
 );
 
 comment on table performance.task is
