@@ -1,8 +1,9 @@
 """All benches one after another: `python -m bench` runs them and writes bench/RESULTS.md.
 
-SCALE is the same for all (default 0.1); ROUNDS, if it is set, too, else each takes as many as it
-thinks right. PG_BIN: a folder of server programs; default: the wheel's. A bench that fails is
-written down as failed, and the exit code is 1.
+SCALE is the same for all (default 0.1), unless SCALE_IMPORT, SCALE_RLS, … says another for one of
+them; ROUNDS likewise, else each takes as many as it thinks right. PG_BIN: a folder of server
+programs; default: the wheel's. A bench that fails is written down as failed, and the exit code
+is 1.
 """
 
 import os
@@ -37,6 +38,9 @@ def run(name: str, screen: Screen) -> Ran:
     """Runs one bench to its end; what it prints is shown as it comes."""
     load, kept = os.getloadavg()[0], []
     environment = {"SCALE": "0.1", **os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    for what in ("SCALE", "ROUNDS"):
+        if (own := f"{what}_{name.upper()}") in environment:
+            environment[what] = environment[own]
     process = subprocess.Popen([sys.executable, "-m", f"bench.{name}_bench"], cwd=PROJECT,
                                text=True, encoding="utf-8", env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
