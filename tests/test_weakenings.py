@@ -630,7 +630,7 @@ PERFORMANCE = [
         ("grant execute on procedure performance.maintain() to", "backup"),
         ("grant execute on function performance.readings() to", "super_admin"),
         ("revoke execute on function performance.health_check() from", "super_admin"))),
-    ("update performance.task set routine = 'performance.gone(interval)' where task = 'seal'",
+    ("update performance.task set routine = 'performance.gone()' where task = 'seal'",
      ROUTINES, "performance.gone"),
     ("update performance.probe set routine = 'gone()' where probe = 'bots'", ROUTINES, "gone()"),
     ("revoke execute on function json_import.drop_resolved() from app_maintainer", ROUTINES,
