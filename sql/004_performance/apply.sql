@@ -169,8 +169,9 @@ set jit = off
 set plan_cache_mode = force_generic_plan  -- for few days planning would be most of the cost
 as $func$
 declare
-    v_from  timestamptz := p_from;  -- a comparison with a date costs several times as much
-    v_to    timestamptz := p_to;
+    -- a comparison with a date costs several times as much
+    v_from  timestamptz := p_from::timestamptz;
+    v_to    timestamptz := p_to::timestamptz;
 begin
     if p_from < least(p_to, current_date) - 31 then  -- else the plan is made for so many days
         perform set_config('plan_cache_mode', 'force_custom_plan', true);
