@@ -2,8 +2,8 @@
 
 SCALE is the same for all (default 0.1), unless SCALE_IMPORT, SCALE_RLS, … says another for one of
 them; ROUNDS likewise, else each takes as many as it thinks right. PG_BIN: a folder of server
-programs; default: the wheel's. A bench that fails is written down as failed, and the exit code
-is 1.
+programs; default: the wheel's. RESULTS: another file to write. A bench that fails is written down
+as failed, and the exit code is 1.
 """
 
 import os
@@ -19,7 +19,7 @@ from bench.measure import PROJECT, binaries
 from fleet.screen import Screen
 
 BENCHES = ("import", "rls", "audit", "queries")
-RESULTS = PROJECT / "bench/RESULTS.md"
+RESULTS = Path(os.environ.get("RESULTS") or PROJECT / "bench/RESULTS.md")
 PROGRESS = re.compile(r"(\w+: )?round \d+ of \d+|\w+: \d+ rounds")  # of no use afterwards
 MISSED = "NOT REACHED"
 
