@@ -61,8 +61,8 @@ bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (
 bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-up (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.queries_bench
 
-bench: .venv/ready-dev ## run all benches with the same SCALE, write bench/RESULTS.md
-	@.venv/bin/python -m bench
+bench: .venv/ready-dev ## run all benches (or BENCHES="rls queries" again), write bench/RESULTS.md
+	@.venv/bin/python -m bench $(BENCHES)
 
 torture: .venv/ready-dev ## run the long tests as well, keep the result in tests/TORTURE.md (SEED= repeats, KILLS=)
 	@TORTURE=1 .venv/bin/python -m pytest --numprocesses=0

@@ -1,4 +1,5 @@
-"""All benches one after another: `python -m bench` runs them and writes bench/RESULTS.md.
+"""All benches one after another: `python -m bench` runs them and writes bench/RESULTS.md;
+`python -m bench NAME …` runs some again, and leaves what the others said.
 
 SCALE is the same for all (default 0.1), unless SCALE_IMPORT, SCALE_RLS, … says another for one of
 them; ROUNDS likewise, else each takes as many as it thinks right. PG_BIN: a folder of server
@@ -22,6 +23,8 @@ BENCHES = ("import", "rls", "audit", "queries")
 RESULTS = Path(os.environ.get("RESULTS") or PROJECT / "bench/RESULTS.md")
 PROGRESS = re.compile(r"(\w+: )?round \d+ of \d+|\w+: \d+ rounds")  # of no use afterwards
 MISSED = "NOT REACHED"
+SECTION = re.compile(r"^## bench-(\w+)\n\nLoad before it: ([\d.]+)\.(?: It failed, with exit code "
+                     r"(\d+)\.)?\n\n```text\n(.*?)\n```$", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -82,18 +85,26 @@ def document(ran: list[Ran], facts: list[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Runs all benches and writes down what they found; 1 if one of them failed."""
+def kept() -> dict[str, Ran]:
+    """What the file says of each bench that ran before."""
+    text = RESULTS.read_text("utf-8") if RESULTS.exists() else ""
+    return {name: Ran(name, said, int(code or 0), float(load))
+            for name, load, code, said in SECTION.findall(text)}
+
+
+def main(names: list[str]) -> int:
+    """Runs benches (none named: all) and writes down what they found; 1 if one of them failed."""
     screen = Screen()
     facts = [("date", datetime.now(UTC).date().isoformat()), *machine(),
              ("SCALE", os.environ.get("SCALE", "0.1")),
              ("ROUNDS", os.environ.get("ROUNDS", "each bench's own")),
              ("load before", " ".join(f"{load:.1f}" for load in os.getloadavg()))]
-    ran = [run(name, screen) for name in BENCHES]
+    found = (kept() if names else {}) | {name: run(name, screen) for name in names or BENCHES}
+    ran = [found[name] for name in BENCHES if name in found]
     RESULTS.write_text(document(ran, facts), "utf-8")
     screen.text(f"written: {RESULTS.name}")
     return max(bench.code != 0 for bench in ran)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -201,7 +201,8 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "settings": tuple(f"select count(*) > 0 from performance.{t}" for t in MAINTAINERS),
         "monitoring": tuple(f"select count(*) > 0 from performance.{t}"
                             for t in ("metrics", "slow_queries")),
-        "insert": ("insert into performance.bot_total values ({mine}, 1, 1, 1, 1, null, now())",
+        "insert": ("insert into performance.bot_total"
+                   " values ({mine}, 1, 1, 1, 1, 1, 1, null, now())",
                    "insert into performance.task (task, routine, description)"
                    " values ('x', 'x', 'x')"),
         "update": ("update performance.bot_total set contacts = 0",

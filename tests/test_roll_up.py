@@ -18,6 +18,7 @@ from import_helpers import make_folder, run_import, said
 pytest_plugins = "core_rows"
 
 ROLL_UP = "select performance.roll_up_metrics()"
+TOTAL = "insert into performance.bot_total select %s, 0, 0, 0, 0, 0, 0, null, now()"
 ALL_OF_IT = "select performance.roll_up_metrics('-infinity')"
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 INSERT = """
@@ -466,11 +467,11 @@ def test_a_bot_that_is_added_during_a_roll_up_and_dropped_leaves_no_total(databa
     with database.connect() as conn, database.connect() as late:
         add_bot(conn)
         bot, _ = make_bot(database)
-        conn.execute("insert into performance.bot_total select %s, 0, 0, 0, 0, null, now()", [bot])
+        conn.execute(TOTAL, [bot])
         conn.execute("delete from core.bots where bot_id = %s", [bot])
         assert left_of(conn, bot) == [0, 0, 0]
         # the roll-up read the bots before, and stored its row after
-        conn.execute("insert into performance.bot_total select %s, 0, 0, 0, 0, null, now()", [bot])
+        conn.execute(TOTAL, [bot])
         late.execute(ROLL_UP)
         assert left_of(conn, bot) == [0, 0, 0]
 

@@ -127,13 +127,15 @@ analyzed.';
 -- Roll-ups --------------------------------------------------------------------
 
 create table performance.bot_total (
-    bot_id           bigint       not null,
-    contacts         bigint       not null,
-    conversations    bigint       not null,
-    messages_in      bigint       not null,
-    messages_out     bigint       not null,
-    last_message_at  timestamptz,
-    rolled_up_at     timestamptz  not null,
+    bot_id            bigint       not null,
+    contacts          bigint       not null,
+    conversations     bigint       not null,
+    messages_in       bigint       not null,
+    messages_out      bigint       not null,
+    messages_7_days   bigint       not null,
+    messages_30_days  bigint       not null,
+    last_message_at   timestamptz,
+    rolled_up_at      timestamptz  not null,
 
     constraint bot_total_pk primary key (bot_id)
 );
@@ -143,6 +145,10 @@ comment on table performance.bot_total is
 comment on column performance.bot_total.contacts is 'Rows in core.girls_profiles.';
 comment on column performance.bot_total.conversations is
     'The sum over the days of core.bot_metrics, as are the messages.';
+comment on column performance.bot_total.messages_7_days is
+    'In and out, on the day of rolled_up_at (UTC) and the six days before.';
+comment on column performance.bot_total.messages_30_days is
+    'The same with the 29 days before.';
 comment on column performance.bot_total.rolled_up_at is 'When these numbers were made.';
 
 create table performance.last_roll_up (
@@ -270,17 +276,24 @@ delete from performance.bot_total as t
 where not exists (select from core.bots as b where b.bot_id = t.bot_id);
 
 insert into performance.bot_total as t (
-    bot_id, contacts, conversations, messages_in, messages_out, last_message_at, rolled_up_at)
+    bot_id, contacts, conversations, messages_in, messages_out, messages_7_days, messages_30_days,
+    last_message_at, rolled_up_at)
 select b.bot_id, coalesce(g.contacts, 0), coalesce(m.conversations, 0), coalesce(m.messages_in, 0),
-       coalesce(m.messages_out, 0), l.last_message_at, clock_timestamp()
+       coalesce(m.messages_out, 0), coalesce(m.messages_7_days, 0),
+       coalesce(m.messages_30_days, 0), l.last_message_at, clock_timestamp()
 from core.bots as b
 left join (
     select bot_id, count(*) as contacts from core.girls_profiles group by bot_id
 ) as g using (bot_id)
 left join (
     select bot_id, sum(new_conversations) as conversations, sum(messages_in) as messages_in,
-           sum(messages_out) as messages_out
+           sum(messages_out) as messages_out,
+           sum(messages_in + messages_out) filter (where day > t.today - 7 and day <= t.today)
+               as messages_7_days,
+           sum(messages_in + messages_out) filter (where day > t.today - 30 and day <= t.today)
+               as messages_30_days
     from core.bot_metrics
+    cross join (select (now() at time zone 'UTC')::date) as t (today)
     group by bot_id
 ) as m using (bot_id)
 left join lateral (
@@ -293,6 +306,7 @@ left join lateral (
 on conflict (bot_id) do update
     set contacts = excluded.contacts, conversations = excluded.conversations,
         messages_in = excluded.messages_in, messages_out = excluded.messages_out,
+        messages_7_days = excluded.messages_7_days, messages_30_days = excluded.messages_30_days,
         last_message_at = excluded.last_message_at, rolled_up_at = excluded.rolled_up_at
 $func$;
 
@@ -359,19 +373,9 @@ create view performance.bot_activity_summary
 with (security_invoker = true)
 as
 select b.bot_id, b.name, b.status, t.contacts, t.conversations, t.messages_in, t.messages_out,
-       coalesce(d.messages_7_days, 0) as messages_7_days,
-       coalesce(d.messages_30_days, 0) as messages_30_days, t.last_message_at,
-       t.rolled_up_at as as_of
+       t.messages_7_days, t.messages_30_days, t.last_message_at, t.rolled_up_at as as_of
 from core.bots as b
-left join performance.bot_total as t using (bot_id)
-left join lateral (
-    select sum(m.messages_in + m.messages_out)
-               filter (where m.day > (now() at time zone 'UTC')::date - 7) as messages_7_days,
-           sum(m.messages_in + m.messages_out) as messages_30_days
-    from core.bot_metrics as m
-    where m.bot_id = b.bot_id and m.day > (now() at time zone 'UTC')::date - 30
-      and m.day <= (now() at time zone 'UTC')::date
-) as d on true;
+left join performance.bot_total as t using (bot_id);
 
 comment on view performance.bot_activity_summary is
     'One row per bot that the reader may see: what it has in all and had of late, as of the last
