@@ -751,7 +751,7 @@ begin
     into v_new
     from new_rows;
 
-    if v_new.is_one then  -- what a bot does; a third of the cost of the general form
+    if v_new.is_one then  -- what a bot does; the general form makes its insert half as dear again
         update core.conversations as c
         set message_count   = c.message_count + v_new.messages,
             started_at      = least(c.started_at, v_new.first_at),
