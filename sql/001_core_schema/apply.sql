@@ -488,26 +488,27 @@ comment on function core.make_leaf(regclass, integer) is
     'Makes the hash leaf of a table for one remainder (0 to 9), with its foreign key; returns it.
 The parent''s leaf must exist. 42P07: the leaf is there already.';
 
-create function core.lacks_leaves(p_remainder integer)
-returns boolean
+create function core.lacking(p_remainder integer)
+returns table (relation regclass, has_leaf boolean)
 language sql
 stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select exists (
-    select
-    from core.bot_tables() as t
-    left join lateral (
-        select leaf from core.leaves(t) where bound like '% remainder ' || p_remainder || ')'
-    ) as l on true
-    left join core.foreign_keys() as k on format('core.%I', k.child)::regclass = t
-    left join pg_constraint as c on c.conrelid = l.leaf and c.conname = k.parent || '_fk'
-    where l.leaf is null or k.parent is not null and c.oid is null)
+select t.relation, l.leaf is not null
+from core.bot_tables() with ordinality as t (relation, place)
+left join lateral (
+    select leaf from core.leaves(t.relation) where bound like '% remainder ' || p_remainder || ')'
+) as l on true
+left join core.foreign_keys() as k on format('core.%I', k.child)::regclass = t.relation
+left join pg_constraint as c on c.conrelid = l.leaf and c.conname = k.parent || '_fk'
+where l.leaf is null or k.parent is not null and c.oid is null
+order by t.place
 $func$;
 
-comment on function core.lacks_leaves(integer) is
-    'Whether a table has no leaf for this remainder, or one without its foreign key.';
+comment on function core.lacking(integer) is
+    'The tables, parents first, that have no leaf for this remainder, or one without its foreign
+key.';
 
 create function core.ensure_leaves(p_bot_id bigint)
 returns integer
@@ -519,27 +520,23 @@ set row_security = on
 as $func$
 declare
     v_remainder  integer;
-    v_table      regclass;
+    v_table      record;
     v_made       integer := 0;
 begin
     select r into v_remainder
     from generate_series(0, 9) as r
     where satisfies_hash_partition('core.bots'::regclass, 10, r, p_bot_id);
 
-    if not core.lacks_leaves(v_remainder) then  -- nearly always: then without a lock
+    if not exists (select from core.lacking(v_remainder)) then  -- nearly always: without a lock
         return 0;
     end if;
     -- One maker at a time, who sees what the one before has made.
     lock table only core.bots in share update exclusive mode;
-    for v_table in select core.bot_tables() loop
-        if exists (
-            select
-            from core.leaves(v_table) as l
-            where l.bound like '% remainder ' || v_remainder || ')')
-        then
-            perform core.ensure_keys(v_table, v_remainder);
+    for v_table in select * from core.lacking(v_remainder) loop
+        if v_table.has_leaf then
+            perform core.ensure_keys(v_table.relation, v_remainder);
         else
-            perform core.make_leaf(v_table, v_remainder);
+            perform core.make_leaf(v_table.relation, v_remainder);
             v_made := v_made + 1;
         end if;
     end loop;

@@ -56,7 +56,7 @@ drop function core.analyze_tables();
 drop function core.ensure_partition(regclass, timestamptz);
 drop function core.month_column(regclass);
 drop function core.ensure_leaves(bigint);
-drop function core.lacks_leaves(integer);
+drop function core.lacking(integer);
 drop function core.make_leaf(regclass, integer);
 drop function core.ensure_keys(regclass, integer);
 drop function core.equip_leaf(regclass);
