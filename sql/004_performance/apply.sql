@@ -381,7 +381,7 @@ comment on view performance.bot_activity_summary is
     'One row per bot that the reader may see: what it has in all and had of late, as of the last
 roll-up. Takes as long as there are bots, however many messages they have.';
 comment on column performance.bot_activity_summary.messages_7_days is
-    'In and out, today and the six days before (UTC).';
+    'In and out, on the day of as_of (UTC) and the six days before.';
 comment on column performance.bot_activity_summary.as_of is
     'When the bot''s totals were rolled up; null: not yet.';
 
@@ -879,8 +879,7 @@ $func$;
 
 comment on function performance.health_check() is
     'How the database is, the worst first: (check_name, severity ok, warning or critical, value,
-threshold, what_to_do). One row for all that is well in a check, one
-for each thing that is not.';
+threshold, what_to_do). One row for all that is well in a check, one for each thing that is not.';
 
 create function performance.metric_rows()
 returns table (name text, labels jsonb, value float8, help text, type text)
@@ -1343,7 +1342,7 @@ $protect$;
 revoke execute on all routines in schema performance from public;
 
 grant usage on schema core, security, audit to app_maintainer;
-grant select (bot_id, name, status), update (updated_at) on core.bots to app_maintainer;
+grant select (bot_id, status), update (updated_at) on core.bots to app_maintainer;
 grant select (bot_id) on core.girls_profiles to app_maintainer;
 grant select (bot_id, conversation_id, profile_id, started_at, last_message_at)
     on core.conversations to app_maintainer;
