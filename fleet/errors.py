@@ -1,5 +1,8 @@
 """The one exception that carries a fact to the user: code, message, place, next step, exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 # Exit codes, the same for every command (the README lists them).
 DONE, FAILED, USAGE, PENDING, DRIFT, LOCKED, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 
@@ -16,3 +19,14 @@ class FleetError(Exception):
         super().__init__(message)
         self.code, self.message, self.hint, self.place = code, message, hint, place
         self.exit_code = exit_code
+
+
+@contextmanager
+def writing(what: object, hint: str = "Name a file in a folder that you may write to."
+            ) -> Iterator[None]:
+    """Turns the refusal of a file that the user named into MB900, with the system's reason."""
+    try:
+        yield
+    except OSError as fault:
+        raise FleetError("MB900", f"can't write {what}: {fault.strerror}", hint,
+                         exit_code=USAGE) from None

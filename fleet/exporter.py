@@ -1,6 +1,7 @@
 """`runner.py metrics`: what performance.metrics says, in Prometheus' text format, or served."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fleet.commands import Context
-from fleet.errors import DONE, USAGE, FleetError
+from fleet.errors import DONE, USAGE, FleetError, writing
 
 PATIENCE = "10s"  # Prometheus gives a scrape as long
 UP = "1: the database answers."
@@ -27,46 +28,48 @@ def export(ctx: Context) -> int:
                          exit_code=USAGE)
     if ctx.args.serve is not None:
         return _serve(ctx)
-    registry = CollectorRegistry(auto_describe=False)
-    source = Source(ctx)
-    found = source.families()  # before anything is written: an error leaves the old file
-    source.families = lambda: found
-    registry.register(source)
+    found = families(ctx)  # before anything is written: an error leaves the old file
     if ctx.args.textfile:
-        try:
-            write_to_textfile(str(ctx.args.textfile), registry)
-        except OSError as fault:
-            raise FleetError("MB900", f"can't write {ctx.args.textfile}: {fault.strerror}",
-                             "Name a file in a folder that you may write to.",
-                             exit_code=USAGE) from None
+        with writing(ctx.args.textfile):
+            write_to_textfile(str(ctx.args.textfile), Measured(found))
         return ctx.finish(f"{len(found)} metrics written to {ctx.args.textfile}")
-    ctx.screen.text(generate_latest(registry).decode().rstrip("\n"), "metrics")
+    ctx.screen.text(generate_latest(Measured(found)).decode().rstrip("\n"), "metrics")
     return DONE
 
 
+def families(ctx: Context) -> list[Metric]:
+    """What performance.metrics says now, on a connection of its own. Raises what that raises."""
+    found: dict[str, Metric] = {}
+    with ctx.connect() as conn:
+        conn.execute("select set_config('statement_timeout', %s, false)", [PATIENCE])
+        for name, labels, value, help_text, kind in conn.execute(
+                "select name, labels, value, help, type from performance.metrics"):
+            found.setdefault(name, Metric(name, help_text, kind)).add_sample(name, labels, value)
+    return [*found.values(), GaugeMetricFamily("botfleet_up", UP, value=1)]
+
+
+@dataclass
+class Measured(Collector):
+    """Metrics that have been read, for prometheus_client to write."""
+
+    found: list[Metric]
+
+    def collect(self) -> list[Metric]:
+        return self.found
+
+
+@dataclass(eq=False)  # a registry keeps it as a key
 class Source(Collector):
-    """What performance.metrics says, read anew whenever it is asked, on a connection of its own."""
+    """Metrics that are read anew whenever somebody asks."""
 
-    def __init__(self, ctx: Context) -> None:
-        self.ctx = ctx
-
-    def families(self) -> list[Metric]:
-        """The metrics with their samples. Raises what the database raises."""
-        found: dict[str, Metric] = {}
-        with self.ctx.connect() as conn:
-            conn.execute("select set_config('statement_timeout', %s, false)", [PATIENCE])
-            for name, labels, value, help_text, kind in conn.execute(
-                    "select name, labels, value, help, type from performance.metrics"):
-                found.setdefault(name, Metric(name, help_text, kind)).add_sample(
-                    name, labels, value)
-        return [*found.values(), GaugeMetricFamily("botfleet_up", UP, value=1)]
+    ctx: Context
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client: a database that does not answer is a fact, not a failure."""
         try:
             if self.ctx.target.embedded and self.ctx.embedded.pid() is None:  # whoever stopped it
                 raise FleetError("MB902", "the embedded server is stopped")   # wants it to stay so
-            yield from self.families()
+            yield from families(self.ctx)
         except (psycopg.Error, FleetError) as fault:
             self.ctx.screen.warn(self.ctx.journal.mask(f"not measured: {fault}".strip()))
             yield GaugeMetricFamily("botfleet_up", UP, value=0)

@@ -12,7 +12,7 @@ import psycopg
 from fleet import bot_files, importer, registry
 from fleet.commands import Context
 from fleet.commands import verify as check
-from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError
+from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError, writing
 
 IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
 
@@ -164,10 +164,7 @@ def _write(folder: Path, bot: str, path: str, content: bytes) -> None:
     inside = os.path.realpath(os.fsencode(folder)) + b"/"
     if not os.path.realpath(target).startswith(inside):
         raise FleetError("MB900", f"{path!r} leads out of {folder}", exit_code=USAGE)
-    try:
+    with writing(path, "Name an empty folder that you may write to."):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "xb") as file:
             file.write(content)
-    except OSError as fault:
-        raise FleetError("MB900", f"can't write {path}: {fault.strerror}",
-                         "Name an empty folder that you may write to.", exit_code=USAGE) from None

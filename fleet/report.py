@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from fleet.commands import Context
-from fleet.errors import DONE, DRIFT, USAGE, FleetError
+from fleet.errors import DONE, DRIFT, writing
 from fleet.screen import plain
 
 SECTIONS = (
@@ -101,10 +101,6 @@ def picture(months: list[dict]) -> str:
 
 
 def _write(ctx: Context, text: str) -> None:
-    try:
+    with writing(ctx.args.html):
         ctx.args.html.write_text(text, "utf-8")
-    except OSError as fault:
-        raise FleetError("MB900", f"can't write {ctx.args.html}: {fault.strerror}",
-                         "Name a file in a folder that you may write to.",
-                         exit_code=USAGE) from None
     ctx.screen.say(f"written to {ctx.args.html}")
