@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measure import PROJECT, binaries
+from bench.measure import PROJECT, binaries, verdict
 from fleet.screen import Screen
 
 BENCHES = ("import", "rls", "audit", "queries")
 RESULTS = Path(os.environ.get("RESULTS") or PROJECT / "bench/RESULTS.md")
 PROGRESS = re.compile(r"(\w+: )?round \d+ of \d+|\w+: \d+ rounds")  # of no use afterwards
-MISSED = "NOT REACHED"
+MISSED = verdict(False)
 SECTION = re.compile(r"^## bench-(\w+)\n\nLoad before it: ([\d.]+)\.(?: It failed, with exit code "
                      r"(\d+)\.)?\n\n```text\n(.*?)\n```$", re.M | re.S)
 
@@ -39,7 +39,7 @@ class Ran:
 
 def run(name: str, screen: Screen) -> Ran:
     """Runs one bench to its end; what it prints is shown as it comes."""
-    load, kept = os.getloadavg()[0], []
+    load, said = os.getloadavg()[0], []
     environment = {"SCALE": "0.1", **os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     for what in ("SCALE", "ROUNDS"):
         if (own := f"{what}_{name.upper()}") in environment:
@@ -50,8 +50,8 @@ def run(name: str, screen: Screen) -> Ran:
     for line in process.stdout:
         screen.say(line.rstrip())
         if not PROGRESS.match(line):
-            kept.append(line.rstrip())
-    return Ran(name, "\n".join(kept).strip("\n"), process.wait(), load)
+            said.append(line.rstrip())
+    return Ran(name, "\n".join(said).strip("\n"), process.wait(), load)
 
 
 def machine() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import measure
-from bench.measure import PROJECT, Cost, Lab, laboratory, ratio
+from bench.measure import PROJECT, Cost, Lab, laboratory, ratio, verdict
 from fleet.screen import Screen
 
 HERE = Path(__file__).resolve().parent
@@ -182,8 +182,8 @@ def limits(results: Results) -> list[tuple]:
         ("the same of copy, MiB", "", None, max(c.backend_mb for c in results.costs[BASE])))
     return [(what, f"{how} {limit}" if limit else "", f"{value:.2f}",
              "" if limit is None else
-             "reached" if (value <= limit if how == "at most" else value >= limit)
-             else "NOT REACHED") for what, how, limit, value in found]
+             verdict(value <= limit if how == "at most" else value >= limit))
+            for what, how, limit, value in found]
 
 
 def main() -> int:

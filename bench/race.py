@@ -7,15 +7,13 @@ base, whose rows the others must return.
 
 import re
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from psycopg import pq, sql
 
-from bench.measure import Lab
+from bench.measure import Lab, clock
 
 SERIES = 0.02  # seconds that the base takes for a series
 PREPARED, SIMPLE = "prepared", "simple"
@@ -57,7 +55,6 @@ class Session:
         self.conn = lab.connect(contender.database, contender.login.format(bot))
         if contender.session:
             self.conn.execute(contender.session.format(bot))
-        self.schedule = Path(f"/proc/{self.conn.info.backend_pid}/schedstat")
         self.prepared = {}
         for number, operation in enumerate(operations):
             self.prepared[operation.name] = f"op{number}".encode()
@@ -88,10 +85,6 @@ class Session:
             last = max(re.findall(r"\$\d+", operation.explicit))
             return operation.explicit.replace(last, str(self.bot)).encode()
         return operation.explicit.encode()
-
-    def cpu(self) -> int:
-        """Nanoseconds that the backend has spent on a CPU."""
-        return int(self.schedule.read_text().split()[0])
 
 
 def checked(result: pq.abc.PGresult) -> pq.abc.PGresult:
@@ -211,10 +204,8 @@ class Arena:
         session = self.sessions[contender.name, bot]
         calls = session.calls(operation, protocol, self.arguments[operation.name, bot])
         calls = (calls * (count // len(calls) + 1))[:count]
-        cpu, started = session.cpu(), time.perf_counter_ns()
-        for call in calls:
-            result = call()
-        wall = time.perf_counter_ns() - started
-        cost = (session.cpu() - cpu) / count, wall / count
+        with clock(session.conn) as spent:
+            for call in calls:
+                result = call()
         checked(result)
-        return cost
+        return tuple(seconds * 1e9 / count for seconds in spent)
