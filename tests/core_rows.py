@@ -175,6 +175,17 @@ def fill(conn: psycopg.Connection) -> int:
     return bot
 
 
+def add_task(target: Database | psycopg.Connection, name: str, body: str) -> None:
+    """A maintenance task as of a later migration, due at once: `body` is PL/pgSQL."""
+    target.execute(f"""
+        create function performance.{name}() returns text
+        language plpgsql set search_path = pg_catalog, pg_temp
+        as $body$ begin {body} return 'done'; end $body$;
+        grant execute on function performance.{name}() to app_maintainer;
+        insert into performance.task (task, routine, every, description)
+        values ('{name}', 'performance.{name}()', '1 hour', 'A test.')""")
+
+
 def wrong_counters(conn: psycopg.Connection) -> list[tuple]:
     """Conversations whose counters are not what their messages say."""
     return conn.execute("""

@@ -11,6 +11,7 @@ from core_rows import (
     MIGRATIONS,
     TABLES,
     add_bot,
+    add_task,
     at_once,
     failed_checks,
     fill,
@@ -47,16 +48,6 @@ def states(conn: psycopg.Connection) -> dict[str, tuple]:
 
 def months(conn: psycopg.Connection) -> list[str]:
     return [leaf for leaf, in conn.execute(f"select leaf::text from core.leaves('{LOG}')")]
-
-
-def add_task(conn: psycopg.Connection, name: str, body: str) -> None:
-    """A task of a later migration: `body` is PL/pgSQL."""
-    conn.execute(f"create function performance.{name}() returns text"
-                 f" language plpgsql set search_path = pg_catalog, pg_temp"
-                 f" as $body$ begin {body} end $body$;"
-                 f" grant execute on function performance.{name}() to app_maintainer;"
-                 f" insert into performance.task (task, routine, every, description)"
-                 f" values ('{name}', 'performance.{name}()', '1 hour', 'a test''s')")
 
 
 def messages(conn: psycopg.Connection) -> tuple:
@@ -301,8 +292,8 @@ def test_two_sessions_share_the_work_and_do_nothing_twice(database: Database):
                      " grant insert on public.ran to app_maintainer;"
                      " grant usage on schema public to app_maintainer")
         for name in ("one", "two", "three"):
-            add_task(conn, name, f"perform pg_sleep(0.2); insert into public.ran values ('{name}');"
-                                 " return 'done';")
+            add_task(conn, name,
+                     f"perform pg_sleep(0.2); insert into public.ran values ('{name}');")
     at_once(database, [lambda conn: conn.execute("call performance.maintain()")] * 3)
     with database.connect() as conn:
         assert sorted(conn.execute("select task from public.ran").fetchall()) == [

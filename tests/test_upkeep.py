@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from conftest import PROJECT, Database, clone
-from core_rows import run_runner
+from core_rows import add_task, run_runner
 from import_helpers import command
 from project import until
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,15 +48,6 @@ def olga(database: Database) -> Database:
                                 f"{MARK}{secrets.token_hex(8)}")
 
 
-def add_task(database: Database, name: str, body: str) -> None:
-    """A task that is due at once; `body` is what its function does before it returns."""
-    database.execute(f"create function performance.task_{name}() returns text language plpgsql as"
-                     f" $$ begin {body}; return 'done'; end $$")
-    database.execute(f"grant execute on function performance.task_{name}() to app_maintainer")
-    database.execute("insert into performance.task (task, routine, every, description)"
-                     f" values ('{name}', 'performance.task_{name}()', '1 day', 'A test.')")
-
-
 def parsed(text: str) -> dict[str, tuple]:
     """name -> (type, help, {labels: value}) of Prometheus' text format."""
     return {family.name: (family.type, family.documentation,
@@ -87,7 +78,7 @@ def test_a_dry_run_lists_what_is_due_and_changes_nothing(database):
 
 
 def test_a_task_that_fails_keeps_none_of_the_others_from_being_done(database):
-    add_task(database, "a_broken", "raise exception 'it is broken'")
+    add_task(database, "a_broken", "raise exception 'it is broken';")
     done = command(database, "maintain", code=1)
     assert re.search(r"^a_broken +FAILED +it is broken \(SQLSTATE P0001\)", done.out, re.M)
     assert "maintenance failed: a_broken" in done.err and "MB302" in done.err
@@ -100,7 +91,7 @@ def test_a_task_that_fails_keeps_none_of_the_others_from_being_done(database):
 @pytest.mark.parametrize("broken", [False, True])
 def test_maintain_prints_one_json_document_also_when_it_fails(database, broken):
     if broken:
-        add_task(database, "a_broken", "raise exception 'it is broken'")
+        add_task(database, "a_broken", "raise exception 'it is broken';")
     done = command(database, "maintain", "--json", code=int(broken))
     assert {row["task"]: row["ok"] for row in done.document} == {
         row[0]: row[0] != "a_broken" for row in database.execute(TASKS)}
@@ -110,7 +101,7 @@ def test_maintain_prints_one_json_document_also_when_it_fails(database, broken):
 def test_two_at_once_run_a_task_once_and_both_are_content(database):
     database.execute("create table performance.ran as select 1 as n limit 0")
     database.execute("grant insert on performance.ran to app_maintainer")
-    add_task(database, "a_slow", "perform pg_sleep(1); insert into performance.ran values (1)")
+    add_task(database, "a_slow", "perform pg_sleep(1); insert into performance.ran values (1);")
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(lambda _: run_runner(database, "maintain", "--json"), range(2)))
     said = [row["result"] for run in runs for row in json.loads(run.stdout)]
