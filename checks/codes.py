@@ -26,7 +26,7 @@ class Row(NamedTuple):
 def rows(root: Path) -> list[Row]:
     """What all migrations insert, in order of code."""
     found = []
-    for path in files(root, "sql/*/apply.sql"):
+    for path in files(root, "sql/*/*.sql"):
         text = read(root, path)
         for row in ROW.finditer(text):
             code, _, meaning, remedy = (value.replace("''", "'") for value in row.groups())
@@ -56,14 +56,14 @@ def removed(root: Path) -> Iterator[str]:
     """A rollback removes the rows of its migration, and no others."""
     declared = rows(root)
     for path in sorted({row.path for row in declared}):
-        rollback = path.replace("apply.sql", "rollback.sql")
+        rollback = f"{path.rpartition('/')[0]}/rollback.sql"
         text = read(root, rollback)
         added = {row.code for row in declared if row.path == path}
         gone = {row.code for row in declared
                 if any(_matches(row.code, condition) for condition in DELETE.findall(text))}
         if gone != added and "drop table core.error_code;" not in text:
             wrong = ", ".join(sorted(gone ^ added))
-            yield f"{rollback}:1: make it delete exactly the codes of apply.sql; wrong: {wrong}"
+            yield f"{rollback}:1: make it delete exactly the codes of {path}; wrong: {wrong}"
 
 
 def _matches(code: str, condition: str) -> bool:

@@ -24,10 +24,11 @@ TEXT = (
 # In the code of an SQL file, where strings and comments are blank (but their quotes and dashes).
 CODE = (
     (r"(?<![%$\w])\w*[A-Z]\w*", "*", "write it in lower case"),  # but %I of a template
-    (r"\bif not exists\b(?! *\()", "*/apply.sql", "leave it out: a surprise must fail"),
+    (r"\bif not exists\b(?! *\()", "*", "leave it out: a surprise must fail"),
     (r"\bcascade\b(?!.*--)", "*/rollback.sql", "name what goes, or say why in a comment here"),
     (r"\b(?:begin|commit|rollback)\s*;(?!.*--)", "*",
      "remove it: the caller holds the transaction; or say why in a comment here"),
+    (r"\\", "*", "remove it: of psql's commands only \\ir NAME.sql in apply.sql, rollback.sql"),
     (r"\bfrom\s+stdin\b", "*", "write an insert: only psql can copy from stdin"),
     (r"\bbegin\s+atomic\b|^return\b", "*", "make the body a string: pgspot crashes on this"),
     (r"\bsecurity\s+definer\b(?!\s+set search_path = pg_catalog, pg_temp\s+set row_security = on)",

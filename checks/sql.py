@@ -12,6 +12,8 @@ from checks.tree import files, place, read
 
 DOLLAR_QUOTED = re.compile(r"(\$\w*\$)(.*)\1", re.S)
 BEFORE = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.S)  # what may stand before a statement
+INCLUDE = re.compile(r"^\\ir (\w+\.sql)$", re.M)  # the one command of psql's that may be there
+PART = 300  # lines of a topic file at most
 HEADER = ("-- {id}: ", "-- depends: ", "-- locks: ", "-- undo: ")
 
 
@@ -20,6 +22,7 @@ def code(text: str, inside: bool = False) -> str:
 
     Bodies are code. Every character keeps its place. All blank if the scanner can't read the text.
     """
+    text = server_text(text)
     try:
         tokens = pglast.scan(text)
     except ParseError:
@@ -41,6 +44,11 @@ def code(text: str, inside: bool = False) -> str:
     return result + text[end:]
 
 
+def server_text(text: str) -> str:
+    """The text with \\ir lines turned into comments of the same length."""
+    return INCLUDE.sub(lambda line: "--" + line[0][2:], text)
+
+
 def _blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
@@ -48,7 +56,7 @@ def _blank(text: str) -> str:
 def parse(root: Path) -> Iterator[str]:
     """Every file parses, and every body in it."""
     for path in files(root, "sql/*.sql"):
-        text, start = read(root, path), 0
+        text, start = server_text(read(root, path)), 0
         try:
             # as ASCII, because the parser misplaces an error after other characters
             for found in pglast.parse_sql(text.encode("ascii", "replace").decode()):
@@ -79,3 +87,43 @@ def headers(root: Path) -> Iterator[str]:
         for line in (pattern.format(id=path.split("/")[1]) for pattern in HEADER):
             if line not in comment:
                 yield f"{path}:1: begin with a comment that has a line `{line}…`"
+
+
+def parts(root: Path) -> Iterator[str]:
+    """apply.sql and rollback.sql are tables of contents, and every topic file is in one of them."""
+    for apply in files(root, "sql/*/apply.sql"):
+        folder, listed = apply.rpartition("/")[0], []
+        for path in (apply, f"{folder}/rollback.sql"):
+            text = read(root, path)
+            for found in INCLUDE.finditer(text):
+                listed.append(f"{folder}/{found[1]}")
+                if not (root / listed[-1]).is_file():
+                    yield f"{place(path, text, found.start())}: {found[1]} is not there"
+        for path in files(root, f"{folder}/*.sql"):
+            if path.rpartition("/")[2] in ("apply.sql", "rollback.sql", "verify.sql"):
+                continue
+            text = read(root, path)
+            if listed.count(path) != 1:
+                yield f"{path}:1: let apply.sql or rollback.sql include it, once"
+            if not re.match(r"-- .+\n\n", text):
+                yield f"{path}:1: begin with one line that says what is in it, and a blank one"
+            if (lines := text.count("\n")) > PART:
+                yield f"{path}:{lines}: split it: more than {PART} lines"
+            for found in INCLUDE.finditer(text):
+                yield f"{place(path, text, found.start())}: name it in apply.sql: a part has none"
+
+
+def mirrored(root: Path) -> Iterator[str]:
+    """rollback.sql undoes the groups of apply.sql in reverse, under the same titles."""
+    for path in files(root, "sql/*/apply.sql"):
+        titles = re.findall(r"^-- (.+)\n\\ir ", read(root, path), re.M)
+        if not titles:
+            continue
+        rollback = f"{path.rpartition('/')[0]}/rollback.sql"
+        known, found = set(titles), []
+        for line in re.finditer(r"^-- (.+?)(?: -+)?$", read(root, rollback), re.M):
+            if line[1] in known:
+                found.append(line[1])
+        if found != titles[::-1]:
+            lacks = ", ".join(t for t in titles[::-1] if t not in found) or "they stand otherwise"
+            yield f"{rollback}:1: undo in this order: {' / '.join(titles[::-1])} ({lacks})"

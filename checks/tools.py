@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from checks.tree import files
+from fleet import sqlfile
 
 PLACE = r"(?P<path>.+?):(?P<line>\d+):\d+: (?P<text>.+)"
 
@@ -18,16 +20,29 @@ def ruff(root: Path) -> Iterator[str]:
 
 def squawk(root: Path) -> Iterator[str]:
     """What a migration could do to a live database. It counts lines from 0."""
-    return _run(root, PLACE, "squawk", "--reporter=gcc", *files(root, "sql/*/apply.sql"), add=1)
+    for path in files(root, "sql/*/apply.sql"):
+        yield from _whole(root, path, PLACE, "squawk", "--reporter=gcc", add=1)
 
 
 def pgspot(root: Path) -> Iterator[str]:
     """Names that somebody else's object could answer to; but what commits can pin no path."""
     for path in files(root, "sql/*/apply.sql", "sql/*/rollback.sql", "sql/*/create.sql"):
-        yield from (said for said in _run(
-            root, r"(?P<text>PS\d+: .+) at line (?P<line>\d+)", "pgspot", path)
+        yield from (said for said in _whole(
+            root, path, r"(?P<text>PS\d+: .+) at line (?P<line>\d+)", "pgspot")
             if not said.endswith("PS005: Function without explicit search_path: "
                                  "performance.maintain()"))
+
+
+def _whole(root: Path, path: str, pattern: str, *program: str, add: int = 0) -> Iterator[str]:
+    """Runs a program on a file with what it includes; names the places where they are written."""
+    script = sqlfile.read(root / path, path)
+    starts = [0, *(found.end() for found in re.finditer("\n", script.text))]
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as whole:
+        whole.write(script.text)
+        whole.flush()
+        for said in _run(root, pattern, *program, whole.name, add=add):
+            line, text = said.removeprefix(f"{whole.name}:").split(": ", 1)
+            yield f"{script.place(starts[int(line) - 1])}: {text}"
 
 
 def _run(root: Path, pattern: str, program: str, *arguments: str, add: int = 0) -> Iterator[str]:

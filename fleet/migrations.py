@@ -43,26 +43,19 @@ class Migration:
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.sql"
 
-    def text(self, name: str) -> str:
-        """The file with LF line ends. Raises MB909 if it is not there."""
-        try:
-            text = self.path(name).read_text("utf-8").replace("\r\n", "\n")
-            if text.startswith("\ufeff") or "\0" in text:
-                raise ValueError("it holds a byte order mark or a NUL byte")
-            return text
-        except (OSError, ValueError) as fault:
-            raise FleetError("MB909", f"{self.shown(name)} can't be read: {fault}",
-                             "Restore the file: git checkout -- sql", exit_code=USAGE) from fault
+    def script(self, name: str) -> sqlfile.Script:
+        """The file with what it includes. Raises MB909 if one is not there."""
+        return sqlfile.read(self.path(name), self.shown(name))
 
     def sha256(self, name: str) -> str:
-        return hashlib.sha256(self.text(name).encode()).hexdigest()
+        return hashlib.sha256(self.script(name).text.encode()).hexdigest()
 
     def shown(self, name: str) -> str:
         return f"{self.folder.parent.name}/{self.id}/{name}.sql"
 
     def header(self, key: str) -> str:
         """What apply.sql's first comment says under `key` (depends, locks, undo) or of itself."""
-        found = re.search(rf"^-- {re.escape(key)}: *(.*)$", self.text("apply"), re.M)
+        found = re.search(rf"^-- {re.escape(key)}: *(.*)$", self.script("apply").text, re.M)
         return found[1] if found else ""
 
 
@@ -95,7 +88,7 @@ def read(sql: Path) -> list[Migration]:
                          exit_code=USAGE)
     for migration in migrations:
         for name in FILES:
-            migration.text(name)
+            migration.script(name)
     return migrations
 
 
@@ -224,13 +217,13 @@ class Session:
                 def undo(target: Migration, started: float) -> None:
                     self.conn.execute("select set_config('app.discard_data', %s, true)",
                                       ["on" if discard_data else "off"])
-                    sqlfile.run(self.conn, target.text("rollback"), target.shown("rollback"))
+                    sqlfile.run(self.conn, target.script("rollback"))
                     registry.unmark(self.conn, target.id, time.monotonic() - started)
                 self._atomically("rollback", migration, undo)
 
     def _apply(self, migration: Migration, started: float) -> None:
         try:
-            sqlfile.run(self.conn, migration.text("apply"), migration.shown("apply"))
+            sqlfile.run(self.conn, migration.script("apply"))
         except FleetError as fault:
             if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
@@ -274,7 +267,7 @@ def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, boo
     try:
         with conn.transaction():
             conn.execute("set transaction read only")
-            rows = sqlfile.run(conn, migration.text("verify"), migration.shown("verify"))
+            rows = sqlfile.run(conn, migration.script("verify"))
             if rows and len(rows[0]) == 3:
                 return rows
             return [("verify.sql returns rows of check_name, ok, detail", False, "no check")]

@@ -57,8 +57,8 @@ def create(conn: psycopg.Connection, folder: Path) -> None:
         if internalmigrations.needs_upgrading(backend):
             internalmigrations.upgrade(backend)
         if not exists(conn, "public._migration_history"):
-            text = (folder / "create.sql").read_text("utf-8")
-            sqlfile.run(conn, text, f"sql/{folder.name}/create.sql")
+            path = folder / "create.sql"
+            sqlfile.run(conn, sqlfile.read(path, f"sql/{folder.name}/create.sql"))
 
 
 def marks(conn: psycopg.Connection) -> list[Any]:

@@ -1,11 +1,15 @@
-"""Runs one SQL file as a whole and finds the line of what failed in it."""
+"""Runs one SQL file, with those it includes, as a whole; finds the line of what failed in it."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
-from fleet.errors import FleetError
+from fleet.errors import USAGE, FleetError
+
+INCLUDE = re.compile(r"^\\ir (\w+\.sql)\n", re.M)  # psql's: a file beside this one
 
 # What a semicolon may stand in without ending a statement.
 TOKEN = re.compile(
@@ -27,6 +31,55 @@ HINTS = {
 }
 
 
+@dataclass(frozen=True)
+class Script:
+    """An SQL file with the files that it includes in their places: what psql -f would run."""
+
+    pieces: tuple[tuple[str, int, str], ...]  # (file as shown, its line that begins here, text)
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, _, text in self.pieces)
+
+    @property
+    def shown(self) -> str:
+        return self.pieces[0][0]
+
+    def place(self, offset: int) -> str:
+        """path:line of a character of the text."""
+        for shown, line, text in self.pieces:
+            if offset < len(text):
+                return f"{shown}:{line + text.count(chr(10), 0, offset)}"
+            offset -= len(text)
+        return f"{shown}:{line + text.count(chr(10))}"  # at its end
+
+
+def read(path: Path, shown: str) -> Script:
+    """The file at `path` with LF line ends, and the parts it includes, which include none.
+
+    Raises MB909 for a file that is not there or no text.
+    """
+    text, pieces, end = _text(path, shown), [], 0
+    for found in INCLUDE.finditer(text):
+        part = path.with_name(found[1])
+        name = f"{shown.rpartition('/')[0]}/{found[1]}"
+        pieces += [(shown, text.count("\n", 0, end) + 1, text[end:found.start()]),
+                   (name, 1, _text(part, name))]
+        end = found.end()
+    return Script((*pieces, (shown, text.count("\n", 0, end) + 1, text[end:])))
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        text = path.read_text("utf-8").replace("\r\n", "\n")
+        if text.startswith("\ufeff") or "\0" in text:
+            raise ValueError("it holds a byte order mark or a NUL byte")
+        return text
+    except (OSError, ValueError) as fault:
+        raise FleetError("MB909", f"{shown} can't be read: {fault}",
+                         "Restore the file: git checkout -- sql", exit_code=USAGE) from fault
+
+
 class CountingCursor(psycopg.Cursor):
     """Knows how many statements of a file had finished when one failed: the server doesn't say."""
 
@@ -37,27 +90,37 @@ class CountingCursor(psycopg.Cursor):
         super()._check_results(results)
 
 
-def run(conn: psycopg.Connection, text: str, shown: str) -> list[tuple]:
-    """Executes `text` in one round trip; returns the rows of its last result, if it has any.
+def run(conn: psycopg.Connection, script: Script) -> list[tuple]:
+    """Executes a script in one round trip; returns the rows of its last result, if it has any.
 
-    Raises MB905 with place `shown:line`, the server's message, detail and hint.
+    Raises MB905 with the place (file:line), the server's message, detail and hint.
     """
-    for start in statements(text):
-        if found := TRANSACTION.match(text, start):
-            raise FleetError("MB905", f"{found[0].lower()} in a file that runs in one transaction",
-                             "Remove it: the runner commits the file, its verification and its "
-                             "mark together.", f"{shown}:{line_at(text, start)}")
+    text = script.text
+    _refuse(script)
     cursor = CountingCursor(conn)
     try:
         cursor.execute(text.encode())
     except psycopg.Error as fault:
         if fault.sqlstate is None:  # the connection, not the statement
             raise
-        line = line_of(fault.diag, text, cursor.finished)
-        raise failure(fault, shown, f"{shown}:{line}") from fault
+        place = script.place(offset_of(fault.diag, text, cursor.finished))
+        raise failure(fault, place.rpartition(":")[0], place) from fault
     while cursor.nextset():
         pass
     return cursor.fetchall() if cursor.description else []
+
+
+def _refuse(script: Script) -> None:
+    """Raises MB905 for what the server can't run, or must not."""
+    for start in statements(script.text):
+        if found := TRANSACTION.match(script.text, start):
+            raise FleetError("MB905", f"{found[0].lower()} in a file that runs in one transaction",
+                             "Remove it: the runner commits the file, its verification and its "
+                             "mark together.", script.place(start))
+        if script.text[start] == "\\":
+            raise FleetError("MB905", "a command of psql that no other tool runs",
+                             "Remove it. The one that may be there is \\ir NAME.sql, alone on its "
+                             "line, in apply.sql or rollback.sql.", script.place(start))
 
 
 def failure(fault: psycopg.Error, shown: str, place: str) -> FleetError:
@@ -82,21 +145,17 @@ def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> Fle
     return FleetError(code, "\n".join(filter(None, message)), hint, place)
 
 
-def line_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:
-    """The line, from 1: as the server says, else within a DO block, else of the statement."""
+def offset_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:
+    """Where it failed: as the server says, else a line of a DO block, else the statement."""
     if diag.statement_position:
-        return line_at(text, int(diag.statement_position) - 1)
+        return int(diag.statement_position) - 1
     starts = [*statements(text), len(text)]
     start = starts[min(finished, len(starts) - 1)]
     inside = re.findall(r"inline_code_block\D+(\d+)", diag.context or "")
     if inside and re.match(r"do\b", text[start:], re.I):
         body = next(m.start() for m in tokens(text, start) if m["string"])
-        return line_at(text, body) + int(inside[-1]) - 1
-    return line_at(text, start)
-
-
-def line_at(text: str, offset: int) -> int:
-    return text.count("\n", 0, offset) + 1
+        return body + sum(map(len, text[body:].splitlines(True)[:int(inside[-1]) - 1]))
+    return start
 
 
 def statements(text: str) -> Iterator[int]:

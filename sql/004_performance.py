@@ -1,8 +1,17 @@
 """004_performance: roll-ups, maintenance, health, metrics (SQL: folder 004_performance)."""
+import re
 from pathlib import Path
 
 from yoyo import step
 
 __depends__ = {"003_audit"}
 sql = Path(__file__).with_suffix("")
-step((sql / "apply.sql").read_text("utf-8"), (sql / "rollback.sql").read_text("utf-8"))
+
+
+def whole(name: str) -> str:
+    """The file with those that it includes, as `psql -f` reads it."""
+    return re.sub(r"^\\ir (\w+\.sql)\n", lambda part: (sql / part[1]).read_text("utf-8"),
+                  (sql / name).read_text("utf-8"), flags=re.M)
+
+
+step(whole("apply.sql"), whole("rollback.sql"))

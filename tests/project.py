@@ -30,14 +30,7 @@ from fleet import server
 ORIGIN = Path(__file__).resolve().parent.parent
 FIRST = "001_core_schema"
 NEVER = ("Traceback", "the runner failed")  # whatever happens
-ENTRY = '''from pathlib import Path
-
-from yoyo import step
-
-__depends__ = {depends!r}
-sql = Path(__file__).with_suffix("")
-step((sql / "apply.sql").read_text("utf-8"), (sql / "rollback.sql").read_text("utf-8"))
-'''
+ENTRY = (ORIGIN / "sql/001_core_schema.py").read_text("utf-8").replace("set()", "{depends!r}")
 YOYO = (sys.executable, "-c",
         "import sys; from yoyo.scripts.main import main; sys.argv[0] = 'yoyo'; main()")
 LOCK_KEY = 0x666C656574  # what the runner locks; written out, so that a change is noticed

@@ -12,6 +12,7 @@ from checks.tree import files
 
 PROJECT = Path(__file__).resolve().parent.parent
 APPLY = "sql/001_core_schema/apply.sql"
+PART = "sql/001_core_schema/tables.sql"
 ROLLBACK = "sql/001_core_schema/rollback.sql"
 PLPGSQL = """
 create function core.f()
@@ -88,6 +89,8 @@ FAULTS = (
     (rules.text, "key.pem", "§-----BEG" "IN RSA PRIVATE KEY-----\n", "remove the private key"),
     (sql.parse, APPLY, "-- …\n§selec 1;\n", "syntax error"),
     (sql.parse, APPLY, "\n§\\echo\n", "syntax error"),
+    (sql.parts, APPLY, "§\\ir nowhere.sql\n", "nowhere.sql is not there"),
+    (rules.code, APPLY, "§\\echo x\n", "of psql's commands only"),
     (sql.parse, APPLY, PLPGSQL.replace("create", "§create").format("if then;"), "the body of"),
     (sql.parse, APPLY, "\n§create function core.f() returns int language sql as 'selec 1';\n",
      "the body of"),
@@ -118,7 +121,18 @@ FAULTS = (
 )
 
 
-@pytest.mark.parametrize(("check", "path", "text", "says"), FAULTS, ids=[f[3] for f in FAULTS])
+# What a linter or a rule says of a table of contents, it must say of a topic file too.
+FAULTS += tuple((check, PART, text, says) for check, path, text, says in FAULTS
+                if path == APPLY and check is not sql.parts)
+FAULTS += (
+    (tools.pgspot, PART, "§create or replace function public.f() returns int language sql "
+     "as 'select 1';\n", "PS005"),
+    (sql.parts, PART, "§\\ir codes.sql\n", "name it in apply.sql"),
+)
+
+
+@pytest.mark.parametrize(("check", "path", "text", "says"), FAULTS,
+                         ids=[f"{f[3]} in {Path(f[1]).stem}" for f in FAULTS])
 def test_a_check_names_file_and_line_of_a_fault(tree, check, path, text, says):
     line, found = new_faults(check, tree, path, text)
     assert re.search(rf"^{re.escape(path)}:{line}: .*{re.escape(says)}", found, re.M), found
@@ -136,6 +150,26 @@ def test_a_check_names_file_and_line_of_a_fault(tree, check, path, text, says):
 ])
 def test_the_rules_for_sql_leave_good_code_alone(tree, path, text):
     assert new_faults(rules.code, tree, path, text)[1] == ""
+
+
+@pytest.mark.parametrize(("path", "text", "says"), [
+    ("sql/001_core_schema/new.sql", "-- New.\n\nselect 1;\n", "include it, once"),
+    ("sql/001_core_schema/tables.sql", "select 1;\n", "begin with one line"),
+    ("sql/001_core_schema/tables.sql", "-- Tables.\n\n" + "select 1;\n" * 300,
+     "more than 300 lines")])
+def test_a_topic_file_is_short_says_what_it_is_and_is_in_the_contents(tree, path, text, says):
+    (tree / path).write_text(text, "utf-8")
+    assert any(fault.startswith(f"{path}:") and says in fault for fault in sql.parts(tree))
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("-- What a bot calls -", "-- What else a bot calls -"),
+    ("-- What a bot keeps -", "-- What a bot calls -")])
+def test_a_rollback_in_another_order_than_its_contents_is_found(tree, old, new):
+    assert not list(sql.mirrored(tree))
+    text = (tree / ROLLBACK).read_text("utf-8")
+    (tree / ROLLBACK).write_text(text.replace(old, new), "utf-8")
+    assert any(fault.startswith(f"{ROLLBACK}:1: undo in this order") for fault in sql.mirrored(tree))
 
 
 def test_a_header_without_its_undo_is_found(tree):

@@ -413,7 +413,7 @@ def test_a_message_that_can_not_be_is_named_with_its_value(
 # Error codes -------------------------------------------------------------------
 
 RAISING = [
-    ("MB001", ROOT.text("rollback"), "core.bots"),
+    ("MB001", ROOT.script("rollback").text, "core.bots"),
     ("MB002", "select core.leaves('core.bot_names')", "core.bot_names"),
     ("MB002", "select core.leaves('core_partitions.bots_p0')", "core_partitions.bots_p0"),
     ("MB002", "select core.leaves(null)", "null"),
@@ -449,7 +449,8 @@ def test_an_error_has_its_code_the_value_and_the_next_step(
 
 
 def test_every_code_that_the_sql_raises_is_raised_above():
-    raised = re.findall(r"errcode\s*=\s*'(\w+)'", ROOT.text("apply") + ROOT.text("rollback"))
+    raised = re.findall(r"errcode\s*=\s*'(\w+)'", ROOT.script("apply").text
+                        + ROOT.script("rollback").text)
     assert {code for code, _, _ in RAISING} == set(raised)
 
 

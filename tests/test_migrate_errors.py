@@ -88,7 +88,6 @@ CASES = [
      "unterminated quoted string"),
     ("copy from stdin", "select 1;\ncopy core.bots (name) from stdin;\none\n\\.\n", 3, "42601",
      'syntax error at or near "one"'),
-    ("a psql command", "select 1;\n\\echo hello\n", 2, "42601", "syntax error"),
 ]
 
 
@@ -104,6 +103,32 @@ def test_an_sql_error_names_file_line_and_sqlstate(shared, apply, line, sqlstate
     assert re.search(r"error MB\d+, correlation id [0-9a-f-]+\n  next: ", done.err)
     assert "runner.py " in done.err or sqlstate.startswith("MB")
     assert shared.digest() == before
+
+
+@pytest.mark.parametrize(("apply", "part", "place", "says"), [
+    ("select 1;\n\\ir b.sql\nselect 2;\n", "-- B.\n\nselect 3;\nselect\n  nothing;\n",
+     "b.sql:5", 'column "nothing" does not exist'),
+    ("select 1;\n\\ir b.sql\n\nselect nothing;\n", "select 3;\n", "apply.sql:4", '"nothing"'),
+    ("\\ir b.sql\n", "select 1;\ncreate schema core;\n", "b.sql:2", 'schema "core" already'),
+    ("\\ir b.sql\nselect '", "select 1;\n", "apply.sql:2", "unterminated"),
+    ("\\ir b.sql\n", "select 1;\ncommit;\n", "b.sql:2", "commit in a file that runs in one"),
+    ("\\ir b.sql\n", "select 1;\n\\ir b.sql\n", "b.sql:2", "a command of psql"),
+    ("select 1;\n\\echo hello\n", "", "apply.sql:2", "a command of psql"),
+    ("select 1;\n\\ir ../b.sql\n", "", "apply.sql:2", "a command of psql"),
+])
+def test_an_error_in_a_topic_file_names_that_file_and_its_line(shared, apply, part, place, says):
+    shared.add("002_a", apply)
+    shared.path("002_a", "b").write_text(part)
+    done = shared.call("migrate", code=1)
+    shared.remove("002_a")
+    assert done.err.startswith(f"sql/002_a/{place}: ") and says in done.err
+
+
+def test_a_topic_file_that_is_not_there_is_named(shared):
+    shared.add("002_a", "\\ir nowhere.sql\n")
+    done = shared.call("migrate", code=2)
+    shared.remove("002_a")
+    assert "MB909" in done.err and "sql/002_a/nowhere.sql can't be read" in done.err
 
 
 def test_detail_and_hint_of_the_server_are_shown(shared):

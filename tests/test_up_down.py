@@ -99,7 +99,7 @@ def test_a_row_that_is_committed_while_the_rollback_waits_stops_it(database: Dat
         alone(conn)
         writer.execute("begin")
         add_bot(writer)
-        with meanwhile(conn, f"begin; {ROOT.text('rollback')}; commit") as undoing:
+        with meanwhile(conn, f"begin; {ROOT.script('rollback').text}; commit") as undoing:
             writer.execute("commit")
             fault = undoing.exception()
         assert fault and fault.sqlstate == "MB001"

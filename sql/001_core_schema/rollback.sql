@@ -30,18 +30,34 @@ begin
 end
 $guard$;
 
+-- Who may call what -----------------------------------------------------------
+
+-- Rights go with what they are on.
+
+-- What a bot calls ------------------------------------------------------------
+
 drop function core.record_message(bigint, text, text, timestamptz, text, bigint);
 drop function core.check_message(bigint, text, text, timestamptz);
 drop function core.ensure_conversation(bigint, bigint, text);
 drop function core.ensure_contact(bigint, bigint, text);
 
-drop table core.stale_days;
-drop table core.bot_metrics;
-drop table core.messages;
-drop table core.conversations;
-drop table core.girls_profiles;
-drop table core.bot_names;
-drop table core.bots;
+-- What the triggers keep true -------------------------------------------------
+
+do $triggers$
+declare
+    v_trigger  record;
+begin
+    for v_trigger in
+        select t.tgname, t.tgrelid::regclass as relation
+        from pg_trigger as t
+        join pg_proc as p on p.oid = t.tgfoid
+        where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
+          and not t.tgisinternal and t.tgparentid = 0
+    loop
+        execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.relation);
+    end loop;
+end
+$triggers$;
 
 drop function core_upkeep.note_started();
 drop function core_upkeep.count_moved_messages();
@@ -51,6 +67,8 @@ drop function core_upkeep.count_new_messages();
 drop function core_upkeep.misnamed_bots();
 drop function core_upkeep.claim_bot_name();
 drop function core.touch_updated_at();
+
+-- How the tables are partitioned ----------------------------------------------
 
 drop function core.analyze_tables();
 drop function core.ensure_partition(regclass, timestamptz);
@@ -64,8 +82,19 @@ drop table core.leaf_hook;
 drop function core.leaves(regclass);
 drop function core.leaf_name(regclass, text);
 drop function core.foreign_keys();
+-- What a bot keeps ------------------------------------------------------------
+
+drop table core.stale_days;
+drop table core.bot_metrics;
+drop table core.messages;
+drop table core.conversations;
+drop table core.girls_profiles;
+drop table core.bot_names;
+drop table core.bots;
 drop function core.bot_tables();
 drop function core.days_of(timestamptz[]);
+
+-- What everything else names --------------------------------------------------
 
 drop function core.current_bot_id();
 

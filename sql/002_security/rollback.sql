@@ -25,6 +25,8 @@ begin
 end
 $guard$;
 
+-- Who may call what -----------------------------------------------------------
+
 delete from core.leaf_hook where hook = 'security.protect_leaf(regclass)';
 
 -- What the provisioner owns and granted goes back first: the rest of this is the caller's to undo.
@@ -34,6 +36,25 @@ begin
     from unnest(array['security', 'core_upkeep', 'core', 'core_partitions']) as s;
 end
 $owners$;
+
+-- Whether all of it holds -----------------------------------------------------
+
+drop function security.check();
+drop function security.check_owners();
+drop function security.check_routines();
+drop function security.check_entries();
+drop function security.check_grants();
+drop function security.check_pair();
+drop function security.check_policies();
+drop function security.check_tables();
+drop function security.check_logins();
+drop function security.check_strangers();
+drop function security.check_members();
+drop function security.check_roles();
+drop function security.rooms();
+drop function security.roles();
+
+-- Who may do what -------------------------------------------------------------
 
 do $database$
 declare
@@ -77,24 +98,11 @@ revoke all on all functions in schema core, core_upkeep from app_bot, app_owner;
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
-drop function security.check();
-drop function security.check_owners();
-drop function security.check_routines();
-drop function security.check_entries();
-drop function security.check_grants();
-drop function security.check_pair();
-drop function security.check_policies();
-drop function security.check_tables();
-drop function security.check_logins();
-drop function security.check_strangers();
-drop function security.check_members();
-drop function security.check_roles();
-drop function security.rooms();
-drop function security.roles();
-
 drop function security.protect_database();
 drop function security.admit_logins();
 drop table security.public_right;
+
+-- Who logs in -----------------------------------------------------------------
 
 drop function security.find_bot(text);
 drop function security.list_bots();
@@ -129,6 +137,8 @@ drop function security.tell(text, jsonb, bigint);
 drop table security.event_hook;
 drop table security.bot_token;
 
+-- What protects a table -------------------------------------------------------
+
 drop function security.admit_admins(regclass);
 drop function security.admit_bots(regclass);
 drop function security.protect(regclass);
@@ -138,6 +148,8 @@ drop function security.set_policy(regclass, text, text);
 drop function security.refuse_truncate(regclass);
 drop function security.refuse_write();
 
+-- Who there is ----------------------------------------------------------------
+
 drop function security.may_see(bigint);
 drop function security.caller();
 drop function security.policy_user();
@@ -146,6 +158,8 @@ drop function security.hand_over(text, text);
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
+
+-- What everything else names --------------------------------------------------
 
 delete from core.error_code where code between 'MB101' and 'MB110';
 

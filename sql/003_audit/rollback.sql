@@ -6,6 +6,8 @@
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
+-- Where it begins -------------------------------------------------------------
+
 delete from core.leaf_hook where hook = 'audit.guard_leaf(regclass)';
 delete from security.event_hook
 where hook = 'audit.log_event(text, text, jsonb, bigint)';
@@ -69,10 +71,6 @@ begin
 end
 $guard$;
 
-revoke all on core.girls_profiles, core.conversations, core.leaf_hook from app_auditor;
-revoke all on all functions in schema core, security from app_auditor;
-revoke all on schema core, security from app_auditor;
-
 do $captures$
 declare
     v_function  text;
@@ -87,6 +85,14 @@ begin
 end
 $captures$;
 
+-- Who may call what -----------------------------------------------------------
+
+revoke all on core.girls_profiles, core.conversations, core.leaf_hook from app_auditor;
+revoke all on all functions in schema core, security from app_auditor;
+revoke all on schema core, security from app_auditor;
+
+-- How an entry ends -----------------------------------------------------------
+
 drop function audit.erase(bigint, bigint, text);
 drop function audit.blank_entries(bigint, bigint);
 drop function audit.leaves_of(bigint[]);
@@ -99,6 +105,8 @@ drop function audit.drop_expired();
 drop function audit.expired_months();
 drop function audit.months();
 drop function audit.set_retention(integer);
+-- What proves it --------------------------------------------------------------
+
 drop function audit.verify_seals(bigint, text);
 drop function audit.check_machinery();
 drop function audit.check_times();
@@ -118,10 +126,14 @@ drop function audit.machinery();
 drop function audit.cluster();
 drop view audit.sealable;
 drop table audit.seal;
+-- How it is read --------------------------------------------------------------
+
 drop function audit.by_correlation(uuid);
 drop function audit.row_history(regclass, jsonb);
 drop view audit.events;
 drop function audit.block_rows(json, json, json);
+-- What writes it --------------------------------------------------------------
+
 drop function audit.mark_column(regclass, name, text);
 drop function audit.disable(regclass);
 drop function audit.refresh(regclass);
@@ -148,6 +160,8 @@ drop function audit.captured_columns(regclass, text);
 drop function audit.digest_sql(text);
 drop table audit.marked_column;
 drop table audit.capture;
+-- What is on record -----------------------------------------------------------
+
 drop function audit.guard_leaf(regclass);
 drop function audit.refuse_leaf_write();
 drop function audit.refuse_change();
@@ -158,6 +172,8 @@ drop table audit.salt;
 drop table audit.setting;
 drop table audit.security_audit_log;
 drop function audit.to_correlation_id(text);
+
+-- What everything else names --------------------------------------------------
 
 delete from core.error_code where code between 'MB201' and 'MB209';
 

@@ -6,8 +6,7 @@
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
-drop trigger follow_bots on core.bots;
-drop index core.conversations_last_message_idx;
+-- Who may call what -----------------------------------------------------------
 
 do $owner$
 declare
@@ -32,6 +31,8 @@ revoke all on all functions in schema core, security, audit from app_maintainer;
 revoke all on schema core, security, audit from app_maintainer;
 
 select audit.note_capture('{"by": "004_performance, undone"}');
+
+-- How it is -------------------------------------------------------------------
 
 drop function performance.probe_task_failed();
 drop function performance.probe_task_delay();
@@ -61,6 +62,8 @@ drop function performance.readings();
 drop function performance.in_words(double precision,text);
 drop function performance.severity(double precision,double precision,double precision);
 drop table performance.probe;
+-- What looks after it ---------------------------------------------------------
+
 drop function performance.task_locks();
 drop function performance.task_statistics();
 drop function performance.task_retention();
@@ -74,6 +77,8 @@ drop function performance.run_task(text,boolean);
 drop function performance.due_tasks();
 drop function performance.is_due(performance.task);
 drop table performance.task;
+-- What the bots' figures are --------------------------------------------------
+
 drop view performance.slow_queries;
 drop function performance.slow_query_rows();
 drop view performance.daily_metrics_summary;
@@ -84,10 +89,16 @@ drop function performance.roll_up_bots(bigint[],datemultirange[]);
 drop function performance.day_metrics(bigint,date,date);
 drop table performance.last_roll_up;
 drop table performance.bot_total;
+-- What keeps core fast --------------------------------------------------------
+
+drop trigger follow_bots on core.bots;
+drop index core.conversations_last_message_idx;
 drop view performance.partition_health;
 drop function performance.follow_bots();
 drop function performance.make_months(integer);
 drop table performance.monthly_table;
+
+-- What everything else names --------------------------------------------------
 
 delete from core.error_code where code between 'MB301' and 'MB302';
 

@@ -38,11 +38,15 @@ begin
 end
 $guard$;
 
+-- Who may call what -----------------------------------------------------------
+
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security, audit, performance from app_importer;
 revoke all on schema core, security, audit, performance from app_importer;
 select audit.note_capture('{"by": "005_json_import, undone"}');
+
+-- What maintenance and others call --------------------------------------------
 
 delete from security.keeper where holds = 'json_import.holds_bot(bigint)';
 delete from performance.probe where probe in ('quarantined_files', 'quarantine_size');
@@ -54,20 +58,23 @@ drop function json_import.drop_kept_bytes(interval);
 drop function json_import.discard_bot(bigint);
 drop function json_import.holds_bot(bigint);
 
+-- Whether it is all there -----------------------------------------------------
+
 drop function json_import.check();
 drop function json_import.check_files();
 drop function json_import.check_messages();
-drop function json_import.kept_parts(bigint);
-drop function json_import.list_kept(bigint);
-drop function json_import.list_changes(bigint);
-drop function json_import.list_rejects(bigint, text);
-drop view json_import.rejects;
-
 drop function json_import.reconcile(bigint, text[], bytea[]);
 drop function json_import.reconcile_contacts(json_import.file, bytea);
 drop function json_import.reconcile_messages(json_import.file, bytea);
 drop function json_import.reread_messages(bytea);
 drop function json_import.reread_micros(text, text);
+-- What a run is, and what it brought ------------------------------------------
+
+drop function json_import.kept_parts(bigint);
+drop function json_import.list_kept(bigint);
+drop function json_import.list_changes(bigint);
+drop function json_import.list_rejects(bigint, text);
+drop view json_import.rejects;
 drop function json_import.recent_runs(integer);
 drop function json_import.messages_by_month(bigint);
 drop function json_import.rejects_by_code(bigint);
@@ -78,6 +85,8 @@ drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
 drop function json_import.start_run(text, jsonb);
+-- How it becomes rows ---------------------------------------------------------
+
 drop function json_import.load(
     bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval, bytea[]);
 drop function json_import.load_file(bigint, bigint, text, text, bigint, bytea, boolean);
@@ -111,6 +120,8 @@ drop function json_import.are_plain(jsonb);
 drop function json_import.plain_messages(jsonb[]);
 drop function json_import.closer_time(text);
 drop function json_import.message_digest(text, text, timestamptz, jsonb);
+-- What is wrong with it -------------------------------------------------------
+
 drop function json_import.defects(bytea, text, bigint, boolean);
 drop function json_import.content_defects(text, text, bigint, boolean);
 drop function json_import.is_too_deep(text, jsonb);
@@ -143,19 +154,25 @@ drop function json_import.read_document(bytea);
 drop function json_import.decode(bytea);
 drop function json_import.string_count(text);
 drop function json_import.to_step(text);
+drop type json_import.defect;
+
+-- What a file is --------------------------------------------------------------
+
 drop function json_import.to_time(jsonb);
 drop function json_import.time_fault(jsonb);
 drop function json_import.classify(text[]);
 drop function json_import.is_date(text);
 drop function json_import.to_chat_id(text);
 
-drop type json_import.defect;
+-- What is kept of a file ------------------------------------------------------
 
 drop table json_import.profile_source;
 drop table json_import.kept_bytes;
 drop table json_import.reject;
 drop table json_import.file;
 drop table json_import.run;
+
+-- What everything else names --------------------------------------------------
 
 delete from core.error_code where code between 'MB400' and 'MB499';
 

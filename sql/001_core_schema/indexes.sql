@@ -1,0 +1,12 @@
+-- Indexes beyond the keys.
+
+create index girls_profiles_chat_idx on core.girls_profiles (bot_id, chat_id);
+create index conversations_profile_idx on core.conversations (bot_id, profile_id);
+create index messages_sent_at_idx on core.messages (bot_id, sent_at);
+
+comment on index core.girls_profiles_chat_idx is
+    'Contact of a chat: where bot_id = $1 and chat_id = $2 (record_message, import).';
+comment on index core.conversations_profile_idx is
+    'Conversations of a contact: where bot_id = $1 and profile_id = $2; the foreign key''s side.';
+comment on index core.messages_sent_at_idx is
+    'Messages by time: where bot_id = $1 and sent_at >= $2 (metrics, last days).';

@@ -1,0 +1,3 @@
+-- Nobody is given anything by being PUBLIC.
+
+revoke execute on all functions in schema core, core_upkeep from public;

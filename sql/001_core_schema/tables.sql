@@ -1,0 +1,231 @@
+-- The six tables of a bot's data, and what they need beside them.
+
+-- Every key and every index leads with bot_id: a bot's rows lie in one leaf of each table.
+
+create table core.bots (
+    bot_id             bigint       generated always as identity,
+    name               text         not null,
+    owner_telegram_id  bigint,
+    status             text         not null default 'active',
+    config             jsonb        not null default '{}',
+    created_at         timestamptz  not null default now(),
+    updated_at         timestamptz  not null default now(),
+
+    constraint bots_pk        primary key (bot_id),
+    constraint bots_id_ck     check (bot_id between 1 and 999999999999999999),
+    constraint bots_name_ck   check (
+        name = btrim(name) and length(name) between 1 and 100 and name !~ '[[:cntrl:]]'),
+    constraint bots_owner_ck  check (owner_telegram_id > 0),
+    constraint bots_status_ck check (status in ('active', 'paused', 'retired')),
+    constraint bots_config_ck check (jsonb_typeof(config) = 'object')
+) partition by hash (bot_id);
+
+comment on table core.bots is 'One row per bot of the fleet.';
+comment on column core.bots.name is 'Unique in the fleet, kept so by core.bot_names.';
+comment on column core.bots.owner_telegram_id is 'Telegram user who answers for this bot.';
+comment on column core.bots.status is
+    'active, paused or retired; a claim by the fleet''s operator.';
+comment on column core.bots.config is 'What the bot''s program keeps. Never a token or a password.';
+
+-- A unique constraint on a partitioned table must hold the partition key: hence a table of its own.
+create table core.bot_names (
+    name    text    not null,
+    bot_id  bigint  not null,
+
+    constraint bot_names_pk     primary key (name),
+    constraint bot_names_bot_uq unique (bot_id)
+);
+
+comment on table core.bot_names is
+    'Makes bots.name unique in the whole fleet; written by a trigger on core.bots only. Bots have no
+right to it: a name would tell one bot that another exists.';
+
+create table core.girls_profiles (
+    bot_id                bigint       not null default core.current_bot_id(),
+    profile_id            bigint       generated always as identity,
+    telegram_id           bigint       not null,
+    chat_id               bigint       not null,
+    last_activity         timestamptz,
+    created_at            timestamptz  not null default now(),
+    updated_at            timestamptz  not null default now(),
+    message_count         integer      not null default 0,
+    name                  text,
+    previous_response_id  text,
+    summary               jsonb        not null default '{}',
+    profile               jsonb        not null default '{}',
+    extra                 jsonb        not null default '{}',
+
+    constraint girls_profiles_pk               primary key (bot_id, profile_id),
+    constraint girls_profiles_telegram_uq      unique (bot_id, telegram_id),
+    constraint girls_profiles_activity_ck      check (
+        last_activity >= timestamptz '1970-01-01 00:00:00+00'
+        and last_activity < timestamptz '2100-01-01 00:00:00+00'),
+    constraint girls_profiles_message_count_ck check (message_count >= 0),
+    constraint girls_profiles_summary_ck       check (jsonb_typeof(summary) = 'object'),
+    constraint girls_profiles_profile_ck       check (jsonb_typeof(profile) = 'object'),
+    constraint girls_profiles_extra_ck         check (jsonb_typeof(extra) = 'object')
+) partition by hash (bot_id);
+
+comment on table core.girls_profiles is 'The contacts: one row per person that a bot talks with.';
+comment on column core.girls_profiles.telegram_id is
+    'The person. In a private chat equal to chat_id.';
+comment on column core.girls_profiles.chat_id is 'The chat in which the bot met the person.';
+comment on column core.girls_profiles.last_activity is
+    'When the bot last noted the person as active; the time of the last message is in
+conversations.';
+comment on column core.girls_profiles.message_count is
+    'What the bot noted when it last wrote this row; the count of messages is in conversations.';
+comment on column core.girls_profiles.previous_response_id is
+    'Where the bot''s language model picks the thread up again.';
+comment on column core.girls_profiles.summary is 'Texts by time, {"YYYYMMDDHHMMSS": text}.';
+comment on column core.girls_profiles.profile is
+    'What is known, by time, {"YYYYMMDDHHMMSS": object}.';
+comment on column core.girls_profiles.extra is 'Keys of an imported file that have no column here.';
+
+create table core.conversations (
+    bot_id           bigint       not null default core.current_bot_id(),
+    conversation_id  bigint       generated always as identity,
+    profile_id       bigint       not null,
+    chat_id          bigint       not null,
+    started_at       timestamptz  not null default now(),
+    last_message_at  timestamptz,
+    created_at       timestamptz  not null default now(),
+    updated_at       timestamptz  not null default now(),
+    message_count    integer      not null default 0,
+    metadata         jsonb        not null default '{}',
+
+    constraint conversations_pk               primary key (bot_id, conversation_id),
+    constraint conversations_chat_uq          unique (bot_id, chat_id),
+    constraint conversations_started_at_ck    check (isfinite(started_at)),
+    constraint conversations_last_message_ck  check (
+        last_message_at >= started_at and isfinite(last_message_at)),
+    constraint conversations_message_count_ck check (message_count >= 0),
+    constraint conversations_metadata_ck      check (jsonb_typeof(metadata) = 'object')
+) partition by hash (bot_id);
+
+comment on table core.conversations is 'One row per chat; its messages are in core.messages.';
+comment on column core.conversations.started_at is
+    'Time of the first message, or when the row was made, whichever is earlier.';
+comment on column core.conversations.last_message_at is
+    'Time of the latest message, null before the first; kept by a trigger on core.messages.';
+comment on column core.conversations.message_count is
+    'Number of messages; kept by a trigger on core.messages.';
+comment on column core.conversations.metadata is
+    'What the bot or an imported file says of the chat.';
+
+-- Eight-byte columns first: no padding between them, on the table that has the most rows.
+create table core.messages (
+    bot_id           bigint       not null default core.current_bot_id(),
+    conversation_id  bigint       not null,
+    message_id       bigint       generated always as identity,
+    sent_at          timestamptz  not null default now(),
+    created_at       timestamptz  not null default now(),
+    updated_at       timestamptz  not null default now(),
+    source_file_id   bigint,
+    direction        text         not null,
+    body             text         not null,
+    metadata         jsonb,
+
+    constraint messages_pk           primary key (bot_id, conversation_id, message_id),
+    constraint messages_sent_at_ck   check (
+        sent_at >= timestamptz '1970-01-01 00:00:00+00'
+        and sent_at < timestamptz '2100-01-01 00:00:00+00'),
+    constraint messages_direction_ck check (direction in ('in', 'out')),
+    constraint messages_metadata_ck  check (jsonb_typeof(metadata) = 'object')
+) partition by hash (bot_id);
+
+comment on table core.messages is
+    'One row per message. Within a conversation message_id gives the order of recording.';
+comment on column core.messages.source_file_id is
+    'The imported file that this row came from, null for a row that a bot wrote.';
+comment on column core.messages.direction is 'in: from the contact to the bot; out: from the bot.';
+comment on column core.messages.body is 'The text as sent; may be empty (a picture without words).';
+comment on column core.messages.metadata is
+    'Further facts about the message, null if there are none.';
+
+create table core.bot_metrics (
+    bot_id             bigint       not null default core.current_bot_id(),
+    day                date         not null,
+    messages_in        integer      not null default 0,
+    messages_out       integer      not null default 0,
+    new_conversations  integer      not null default 0,
+    active_contacts    integer      not null default 0,
+    reply_p50          interval,
+    reply_p95          interval,
+    created_at         timestamptz  not null default now(),
+    updated_at         timestamptz  not null default now(),
+
+    constraint bot_metrics_pk        primary key (bot_id, day),
+    constraint bot_metrics_day_ck    check (isfinite(day)),
+    constraint bot_metrics_counts_ck check (
+        least(messages_in, messages_out, new_conversations, active_contacts) >= 0),
+    constraint bot_metrics_reply_ck  check (
+        (reply_p50 is null) = (reply_p95 is null)
+        and reply_p50 >= interval '0' and reply_p95 >= reply_p50 and isfinite(reply_p95))
+) partition by hash (bot_id);
+
+comment on table core.bot_metrics is 'One row per bot and day (UTC), derived from messages.';
+comment on column core.bot_metrics.active_contacts is
+    'Contacts with at least one message that day.';
+comment on column core.bot_metrics.new_conversations is 'Conversations that started that day.';
+comment on column core.bot_metrics.reply_p50 is
+    'Median time from a contact''s message to the bot''s answer, if that is the next message and
+comes within a day; counted on the day of the answer; null without one.';
+comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
+
+-- No key: writers must not wait for each other.
+create table core.stale_days (
+    bot_id  bigint          not null,
+    days    datemultirange  not null
+);
+
+comment on table core.stale_days is
+    'Days before today (UTC) whose messages or conversations changed, so that bot_metrics may say
+something else: one row for each statement that changed some. Whoever rolls the days up deletes
+it.';
+
+comment on column core.stale_days.days is 'As a multirange.';
+
+create function core.days_of(p_times timestamptz[])
+returns datemultirange
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select range_agg(daterange(d.day, d.day + 1))
+from (select distinct (t at time zone 'UTC')::date from unnest(p_times) as t) as d (day)
+where d.day is not null
+$func$;
+
+comment on function core.days_of(timestamptz[]) is
+    'The days (UTC) that these times are in, for core.stale_days; null if there is none.';
+
+create function core.bot_tables()
+returns setof regclass
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select t::regclass
+from unnest(array[
+    'core.bots', 'core.girls_profiles', 'core.conversations', 'core.messages', 'core.bot_metrics'
+]) with ordinality as u (t, place)
+order by place
+$func$;
+
+comment on function core.bot_tables() is
+    'The tables partitioned by bot, parents first: the order to fill them in; reversed, to empty.';
+
+do $comments$
+declare
+    v_table  regclass;
+begin
+    for v_table in select core.bot_tables() loop
+        execute format('comment on column %s.created_at is %L', v_table, 'When the row was made.');
+        execute format('comment on column %s.updated_at is %L', v_table,
+            'When the row last changed; kept by a trigger.');
+    end loop;
+end
+$comments$;

@@ -1,0 +1,95 @@
+-- A bot's login: made, given another password.
+
+create function security.create_bot(p_name text, p_verifier text default null)
+returns bigint
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_bot_id  bigint;
+    v_login   text;
+begin
+    perform security.require_verifier(p_verifier);
+    if p_name is null or p_name <> btrim(p_name) or length(p_name) not between 1 and 100
+       or p_name ~ '[[:cntrl:]]' then
+        raise exception using
+            errcode = 'MB104',
+            message = format('no bot can be named %s', quote_nullable(p_name)),
+            hint    = 'Take 1 to 100 characters, no blank at either end, no control character.';
+    end if;
+    loop  -- to an id whose login no database of the cluster has; none is taken over
+        v_bot_id := nextval(pg_get_serial_sequence('core.bots', 'bot_id'));
+        v_login := 'bot_' || v_bot_id;
+        continue when to_regrole(v_login) is not null;
+        begin
+            execute format('create role %I login connection limit 20 in role app_bot', v_login);
+            exit;
+        exception when duplicate_object or unique_violation then
+            null;  -- a sister database was faster
+        end;
+    end loop;
+    perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
+    insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
+    execute format('alter role %I set statement_timeout = ''30s''', v_login);
+    execute format('alter role %I set idle_in_transaction_session_timeout = ''60s''', v_login);
+    perform security.equip_login(v_login, 'bot ' || v_bot_id, p_verifier);
+    return v_bot_id;
+end
+$func$;
+
+comment on function security.create_bot(text, text) is
+    'Makes a bot and its login bot_<id>; returns bot_id. At most 20 connections, 30 s a statement,
+60 s idle in a transaction (alter role changes these). Without a SCRAM verifier the login has no
+password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible name.';
+
+create function security.require_bot(p_bot_id bigint)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_login  text := 'bot_' || p_bot_id;
+begin
+    if not exists (select from core.bots where bot_id = p_bot_id) then
+        raise exception using
+            errcode = 'MB003',
+            message = format('there is no bot %s', quote_nullable(p_bot_id)),
+            hint    = 'select * from security.list_bots() lists them.';
+    end if;
+    if security.kind(to_regrole(v_login)) is distinct from 'bot ' || p_bot_id then
+        raise exception using
+            errcode = 'MB105',
+            message = format('bot %s has no login of this database', p_bot_id),
+            detail  = format('Role %s: %s.', v_login, case when to_regrole(v_login) is null
+                             then 'not there' else 'without this database''s mark' end),
+            hint    = 'See security.check(); the rows are there, the login is not.';
+    end if;
+    return v_login;
+end
+$func$;
+
+comment on function security.require_bot(bigint) is
+    'The login of a bot. MB003: there is no such bot; MB105: it has no login that we made.';
+
+create function security.rotate_bot_password(p_bot_id bigint, p_verifier text)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    perform security.require_verifier(coalesce(p_verifier, ''));
+    perform security.set_password(security.require_bot(p_bot_id), p_verifier);
+    perform security.tell('password_set', jsonb_build_object('role', 'bot_' || p_bot_id), p_bot_id);
+end
+$func$;
+
+comment on function security.rotate_bot_password(bigint, text) is
+    'Gives a bot another password (a SCRAM verifier); connections that are open stay. MB003, MB102,
+MB105.';

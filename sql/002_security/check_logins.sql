@@ -1,0 +1,103 @@
+-- security.check(), part 2: logins and strangers.
+
+create function security.check_strangers()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with stranger as (
+    select format('%s of %s', r.rolname, o.rolname) as shown, o.kind
+    from pg_auth_members as m
+    join pg_roles as r on r.oid = m.member
+    join security.roles() as o on o.role = m.roleid
+    where not r.rolsuper and r.oid not in (
+        select role from security.roles() union all select role from security.made())
+      and r.oid <> (select datdba from pg_database where datname = current_database())
+      and has_database_privilege(r.oid, current_database(), 'connect')
+)
+select 'nobody who can connect acts for an owner of ours, but the database''s owner', count(*) = 0,
+       'critical', string_agg(shown, ', ')
+from stranger where kind = 'owner'
+union all
+select 'every login with a level, or that backs up, was made here', count(*) = 0, 'notice',
+       string_agg(shown, ', ')
+from stranger where kind <> 'owner'
+union all
+select 'no function elsewhere runs as a superuser, or as a role of ours, for a level', count(*) = 0,
+       'notice', string_agg(p.oid::regprocedure::text, ', ')
+from pg_proc as p
+join pg_roles as r on r.oid = p.proowner
+join pg_namespace as n on n.oid = p.pronamespace
+where p.prosecdef and n.nspname not in (
+          select room from security.rooms() union all values ('pg_catalog'), ('information_schema'))
+  and (r.rolsuper or r.rolbypassrls or r.oid in (select role from security.roles()))
+  and has_function_privilege('app_super_admin', p.oid, 'execute')
+union all
+-- it would see rows before the policy hides them
+select 'no function but the server''s is declared leakproof', count(*) = 0, 'notice',
+       string_agg(oid::regprocedure::text, ', ')
+from pg_proc where proleakproof and pronamespace <> 'pg_catalog'::regnamespace
+$func$;
+
+comment on function security.check_strangers() is
+    'The part of security.check() about what others made in the cluster and in this database.';
+
+create function security.check_logins()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with login as (
+    select r.rolname, r.oid, shobj_description(r.oid, 'pg_authid') as mark,
+           m.kind, 'bot_' || b.bot_id as expected,
+           coalesce(m.kind = 'bot ' || b.bot_id, false) as is_marked
+    from pg_roles as r
+    full join core.bots as b on r.rolname = 'bot_' || b.bot_id
+    left join security.made() as m on m.role = r.oid
+), granted as (
+    select a.grantee, a.privilege_type, a.is_grantable, a.grantee = r.oid as to_provisioner,
+           coalesce(g.rolcanlogin, false) as is_login
+    from pg_database as d
+    cross join lateral aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) as a
+    join pg_roles as r on r.rolname = 'app_provisioner'
+    left join pg_roles as g on g.oid = a.grantee
+    where d.datname = current_database() and a.grantee <> d.datdba
+)
+-- one that can't connect is another database's affair
+select 'every bot''s login bears the mark of this database and this bot', count(*) = 0, 'critical',
+       string_agg(format('%s: %s', rolname, coalesce(mark, 'no mark')), ', ')
+from login
+where rolname ~ '^bot_[1-9][0-9]*$' and not is_marked
+  and has_database_privilege(oid, current_database(), 'connect')
+union all
+select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
+       string_agg(format('%s (%s): drop role %1$I', rolname, mark), ', ')
+from login where kind ~ '^bot ' and not is_marked
+union all
+select 'every bot has a login', count(*) = 0, 'notice', string_agg(expected, ', ')
+from login where expected is not null and not is_marked
+union all
+select 'nobody gets anything on the database by being public', count(*) = 0, 'critical',
+       string_agg(privilege_type, ', ')
+from granted where grantee = 0
+union all
+select 'CONNECT is each login''s own, and only the provisioner hands it on', count(*) = 0,
+       'critical', string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
+from granted
+where grantee <> 0 and not (
+    privilege_type = 'CONNECT' and (to_provisioner or is_login and not is_grantable))
+union all
+select 'no bot, admin or worker may make a schema, or anything in one, or a temporary table',
+       count(*) = 0, 'critical', string_agg(rolname, ', ')
+from login
+where kind is not null
+  and (has_database_privilege(oid, current_database(), 'temporary')
+       or has_database_privilege(oid, current_database(), 'create')
+       or exists (
+           select from pg_namespace as n where has_schema_privilege(login.oid, n.oid, 'create')))
+$func$;
+
+comment on function security.check_logins() is
+    'The part of security.check() about logins and the rights on the database.';

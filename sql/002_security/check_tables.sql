@@ -1,0 +1,138 @@
+-- security.check(), part 3: tables and policies.
+
+create function security.check_tables()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with kept as (
+    select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, b.attnum
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    join security.rooms() as r on r.room = n.nspname
+    join pg_attribute as b on b.attrelid = c.oid and b.attname = 'bot_id' and not b.attisdropped
+    where c.relkind in ('r', 'p')
+)
+select 'a table with bot_id has row level security forced on its owner, too', count(*) = 0,
+       'critical', string_agg(oid::regclass::text, ', ' order by oid::regclass::text)
+from kept where not relispartition and not (relrowsecurity and relforcerowsecurity)
+union all
+select 'a leaf has row level security, not forced', count(*) = 0, 'critical',
+       string_agg(oid::regclass::text, ', ' order by oid::regclass::text)
+from kept where relispartition and (not relrowsecurity or relforcerowsecurity)
+union all
+select 'TRUNCATE and a new bot_id are refused, in replica mode too', count(*) = 0, 'critical',
+       string_agg(format('%s on %s', e.tgname, k.oid::regclass), ', ')
+from kept as k
+-- 34: before truncate, for the statement; 18: before update, for the statement
+join (values ('refuse_truncate', 34, true), ('refuse_new_bot_id', 18, false)
+     ) as e (tgname, tgtype, on_leaves) on e.on_leaves or not k.relispartition
+where not exists (
+    select from pg_trigger as t
+    where t.tgrelid = k.oid and t.tgname = e.tgname and t.tgtype = e.tgtype and t.tgenabled = 'A'
+      and t.tgfoid = 'security.refuse_write()'::regprocedure and t.tgqual is null
+      and t.tgattr::text = case when e.on_leaves then '' else k.attnum::text end)
+union all
+select 'no rule diverts what is written', count(*) = 0, 'critical',
+       string_agg(format('%s on %s', w.rulename, k.oid::regclass), ', ')
+from kept as k
+join pg_rewrite as w on w.ev_class = k.oid
+union all
+select 'nobody has a right on a leaf, but app_backup to read', count(*) = 0, 'critical',
+       string_agg(format('%s on %s to %s', a.privilege_type, k.oid::regclass,
+                         a.grantee::regrole), ', ')
+from kept as k
+join pg_class as c on c.oid = k.oid
+cross join lateral (
+    select * from aclexplode(c.relacl)
+    union all
+    select x.* from pg_attribute as t cross join lateral aclexplode(t.attacl) as x
+    where t.attrelid = k.oid) as a
+where k.relispartition and a.grantee <> c.relowner
+  and not (a.grantee = 'app_backup'::regrole and a.privilege_type = 'SELECT')
+$func$;
+
+comment on function security.check_tables() is
+    'The part of security.check() about tables, leaves and their guards.';
+
+create function security.check_pair()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'the immutable pair is what it was', count(*) = 0, 'critical', string_agg(e.name, ', ')
+from (values
+    ('security.policy_bot_id()', 'begin return substring(current_user::text from '
+                                 '''^bot_([1-9][0-9]{0,17})$'')::bigint; end'),
+    ('security.policy_user()', 'begin return current_user; end')
+) as e (name, body)
+where not exists (
+    select
+    from pg_proc as p
+    where p.oid = to_regprocedure(e.name)
+      and p.provolatile = 'i' and p.proparallel = 's' and not p.prosecdef and not p.proisstrict
+      and p.proconfig = array['search_path=pg_catalog, pg_temp']
+      and btrim(regexp_replace(p.prosrc, '\s+', ' ', 'g')) = e.body)
+$func$;
+
+comment on function security.check_pair() is
+    'The part of security.check() about the two functions that every policy of a bot calls.';
+
+create function security.check_policies()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with policy as (
+    select p.polrelid, p.polname, p.polcmd, p.polpermissive, c.relispartition,
+           coalesce(r.rolname, 'public') as role, coalesce(o.kind, '') as kind,
+           pg_get_expr(p.polqual, p.polrelid) as qual,
+           pg_get_expr(p.polwithcheck, p.polrelid) as with_check
+    from pg_policy as p
+    join pg_class as c on c.oid = p.polrelid
+    join pg_namespace as n on n.oid = c.relnamespace
+    join security.rooms() as w on w.room = n.nspname
+    cross join lateral unnest(p.polroles) as g (grantee)
+    left join pg_roles as r on r.oid = g.grantee
+    left join security.roles() as o on o.role = g.grantee
+)
+select 'every policy says what its role may have it say', count(*) = 0, 'critical',
+       string_agg(format('%s on %s to %s', polname, polrelid::regclass, role), ', ')
+from policy
+where not polpermissive or not case
+    when relispartition then role = 'app_backup' and polcmd = 'r' and qual = 'true'
+    when role = 'public' then
+        polcmd = '*' and with_check is null and qual = '((bot_id = security.policy_bot_id()) AND '
+            '(CURRENT_USER = security.policy_user()))'
+    when role = 'app_admin' then
+        polcmd = 'r' and qual = 'pg_has_role((to_regrole((''bot_''::text || bot_id)))::oid, '
+            '''member''::text)'
+    when role in ('app_super_admin', 'app_backup') then polcmd = 'r' and qual = 'true'
+    -- app_owner is let in nowhere: what it runs for others fails closed
+    when kind = 'owner' and role <> 'app_owner' then
+        coalesce(qual, 'true') = 'true' and coalesce(with_check, 'true') = 'true'
+    else false
+end
+union all
+select 'the immutable pair is used in policies only', count(*) = 0, 'critical',
+       string_agg(u.place, ', ')
+from (
+    select pg_describe_object(d.classid, d.objid, d.objsubid)
+    from pg_depend as d
+    where d.refclassid = 'pg_proc'::regclass and d.classid <> 'pg_policy'::regclass
+      and d.refobjid in ('security.policy_bot_id()'::regprocedure,
+                         'security.policy_user()'::regprocedure)
+    union all
+    select p.oid::regprocedure::text
+    from pg_proc as p
+    where p.prosrc ~ 'policy_(bot_id|user)\M'
+      and p.oid not in ('security.admit_bots(regclass)'::regprocedure,
+                        'security.check_policies()'::regprocedure,
+                        'security.check_pair()'::regprocedure)
+) as u (place)
+$func$;
+
+comment on function security.check_policies() is 'The part of security.check() about policies.';

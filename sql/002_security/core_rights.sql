@@ -1,0 +1,80 @@
+-- The tables of core: who may do what.
+
+do $protect$
+declare
+    v_table  regclass;
+begin
+    for v_table in select core.bot_tables() loop
+        perform security.protect(v_table);
+        perform security.admit_bots(v_table);
+        perform security.admit(v_table, r, 'select')
+        from unnest(array['app_super_admin', 'app_backup']) as r;
+        perform security.admit(v_table, 'app_provisioner', 'all');
+        execute format('grant select on %s to app_bot, app_backup, app_provisioner', v_table);
+        execute format('grant delete, update (updated_at) on %s to app_provisioner', v_table);
+    end loop;
+    perform security.admit_admins(t) from unnest(array['core.bots', 'core.bot_metrics']) as t;
+    perform security.protect(t) from unnest(array['core.bot_names', 'core.stale_days']) as t;
+    perform security.admit('core.bot_names', r, 'select')
+    from unnest(array['app_super_admin', 'app_backup']) as r;
+    perform security.admit('core.stale_days', 'app_backup', 'select');
+    perform security.protect('security.bot_token');
+    perform security.admit('security.bot_token', 'app_provisioner', 'all');
+end
+$protect$;
+
+grant usage on schema core to app_base, app_upkeep, app_backup, app_provisioner;
+grant usage on schema core_partitions to app_backup;
+grant usage on schema security to app_bot, app_owner;
+grant select on core.error_code to app_bot, app_backup;
+grant select on core.bot_names to app_super_admin, app_backup;
+grant select on core.leaf_hook, core.stale_days to app_backup;
+
+-- By column: no id, no counter, no bot_id of an existing row, no delete.
+grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
+              profile, extra),
+      update (chat_id, last_activity, name, previous_response_id, summary, profile, extra)
+    on core.girls_profiles to app_bot;
+grant insert (bot_id, profile_id, chat_id, started_at, metadata),
+      update (chat_id, metadata)
+    on core.conversations to app_bot;
+grant insert (bot_id, conversation_id, sent_at, direction, body, metadata),
+      update (body, metadata)
+    on core.messages to app_bot;
+
+grant execute on function
+    core.current_bot_id(),
+    core.record_message(bigint, text, text, timestamptz, text, bigint),
+    core.check_message(bigint, text, text, timestamptz),
+    core.ensure_contact(bigint, bigint, text),
+    core.ensure_conversation(bigint, bigint, text),
+    security.policy_bot_id(),
+    security.policy_user(),
+    security.get_bot_token()
+to app_bot;
+-- own_rows is asked for everybody who reads: whoever is no bot gets nothing by it.
+grant execute on function security.policy_bot_id(), security.policy_user()
+to app_backup, app_owner, app_upkeep;
+
+-- What the triggers keep: for every bot, by column.
+do $upkeep$
+begin
+    perform security.admit(t, 'app_upkeep', c)
+    from (values ('core.bots', 'select'), ('core.messages', 'select'),
+                 ('core.conversations', 'select'), ('core.conversations', 'update'),
+                 ('core.bot_names', 'all'), ('core.stale_days', 'insert')) as u (t, c);
+end
+$upkeep$;
+
+grant select (bot_id, name) on core.bots to app_upkeep;
+grant select (bot_id, conversation_id, sent_at) on core.messages to app_upkeep;
+grant select (bot_id, conversation_id, started_at, last_message_at, message_count),
+      update (started_at, last_message_at, message_count)
+    on core.conversations to app_upkeep;
+grant select, insert, delete on core.bot_names to app_upkeep;
+grant insert on core.stale_days to app_upkeep;
+grant execute on function core.days_of(timestamptz[]) to app_upkeep;
+
+grant insert (bot_id, name) on core.bots to app_provisioner;
+grant usage on sequence core.bots_bot_id_seq to app_provisioner;
+grant execute on function core.ensure_leaves(bigint) to app_provisioner;

@@ -1,0 +1,43 @@
+-- Who may call what is in this schema; who owns which schema.
+
+revoke execute on all functions in schema security from public;
+
+grant execute on function
+    security.caller(), security.may_see(bigint), security.list_bots(), security.find_bot(text)
+to app_admin, app_owner;
+grant execute on function
+    security.create_bot(text, text),
+    security.drop_bot(bigint, boolean),
+    security.rotate_bot_password(bigint, text),
+    security.create_admin(text, text, boolean),
+    security.create_worker(text, bigint[], text),
+    security.drop_login(text),
+    security.grant_bot_to_admin(bigint, text),
+    security.revoke_bot_from_admin(bigint, text),
+    security.set_bot_token(bigint, text),
+    security.check()
+to app_super_admin, app_owner;
+grant execute on function security.drop_logins(), security.admit_logins() to app_owner;
+grant execute on function
+    security.refuse_write(), security.refuse_truncate(regclass),
+    security.protect(regclass), security.protect_leaf(regclass),
+    security.set_policy(regclass, text, text), security.admit(regclass, text, text),
+    security.admit_bots(regclass)
+to app_owner;
+grant execute on function
+    core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
+    core_upkeep.count_deleted_messages(), core_upkeep.count_moved_messages(),
+    core_upkeep.note_started(), core_upkeep.misnamed_bots()
+to app_owner;
+grant usage on schema core_upkeep to app_owner;
+
+insert into core.leaf_hook (hook) values ('security.protect_leaf(regclass)');
+
+do $owners$
+begin
+    perform security.hand_over(s, 'app_owner') from unnest(array['core_partitions', 'core']) as s;
+    perform security.hand_over('core_upkeep', 'app_upkeep');
+    perform security.protect_database();
+    perform security.hand_over('security', 'app_provisioner');
+end
+$owners$;

@@ -1,0 +1,162 @@
+-- Roles: the levels, the owners of the schemas, and what makes them.
+
+-- Roles belong to the cluster, not to the database: a sister database may have made them.
+
+create function security.ensure_role(p_role text, p_makes_roles boolean default false)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    execute format('create role %I nologin', p_role);
+    if p_makes_roles then
+        execute format('alter role %I createrole', p_role);
+    end if;
+exception when duplicate_object or unique_violation then
+    if exists (
+        select
+        from pg_roles
+        where rolname = p_role
+          and (rolcanlogin or rolsuper or rolbypassrls or rolreplication or rolcreatedb
+               or rolcreaterole <> p_makes_roles))
+    then
+        raise exception using
+            errcode = 'MB101',
+            message = format('role %s is there with other attributes', p_role),
+            hint    = format('alter role %I nologin %screaterole; take the rest away (see \du).',
+                             p_role, case when p_makes_roles then '' else 'no' end);
+    end if;
+end
+$func$;
+
+comment on function security.ensure_role(text, boolean) is
+    'Makes a role that can''t log in, unless the cluster has it. For migrations. MB101: it is there
+and can''t be used.';
+
+create function security.ensure_member(p_role text, p_member text, p_may_grant boolean)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if not exists (
+        select
+        from pg_auth_members
+        where roleid = to_regrole(p_role) and member = to_regrole(p_member)
+          and (admin_option or not p_may_grant)) then
+        execute format('grant %I to %I', p_role, p_member)
+                || case when p_may_grant then ' with admin option' else '' end;
+    end if;
+exception when insufficient_privilege then
+    raise exception using
+        errcode = 'MB101',
+        message = format('%s may not hand out role %s, which is there already', current_user,
+                         p_role),
+        detail  = sqlerrm,
+        hint    = format('As a superuser, or as who made it: grant %I to %I with admin option.',
+                         p_role, current_user);
+end
+$func$;
+
+comment on function security.ensure_member(text, text, boolean) is
+    'Makes a role a member of another one, unless it is. For migrations. MB101: the caller may
+not.';
+
+create function security.ensure_owner(p_role text, p_makes_roles boolean default false)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    perform security.ensure_role(p_role, p_makes_roles);
+    -- its maker may only administer it (16 and newer); to own things in its name takes more
+    if not (pg_has_role(p_role, 'usage')
+            and (current_setting('server_version_num')::integer < 160000
+                 or pg_has_role(p_role, 'set'))) then
+        execute format('grant %I to %I', p_role, current_user);
+    end if;
+    -- for the whole database: the form for one schema takes nothing away
+    execute format(
+        'alter default privileges for role %I revoke execute on functions from public', p_role);
+exception when insufficient_privilege then
+    raise exception using
+        errcode = 'MB101',
+        message = format('%s may not use role %s, which is there already', current_user, p_role),
+        detail  = sqlerrm,
+        hint    = format('As a superuser, or as who made it: grant %I to %I with admin option.',
+                         p_role, current_user);
+end
+$func$;
+
+comment on function security.ensure_owner(text, boolean) is
+    'The same for a role that is to own a schema: the caller becomes a member of it, and what it
+makes can''t be executed by everybody. MB101.';
+
+create function security.hand_over(p_schema text, p_owner text)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_statement  text;
+begin
+    if p_owner <> current_user then
+        -- who is to own a schema must be allowed to make one, if only for this moment
+        execute format('grant create on database %I to %I', current_database(), p_owner);
+    end if;
+    for v_statement in
+        select format('alter schema %I owner to %I', p_schema, p_owner)
+        union all
+        select format('alter %s %s owner to %I',
+                      case relkind when 'v' then 'view' else 'table' end, oid::regclass, p_owner)
+        from pg_class
+        where relnamespace = to_regnamespace(p_schema) and relkind in ('r', 'p', 'v')
+        union all
+        select format('alter routine %s owner to %I', oid::regprocedure, p_owner)
+        from pg_proc
+        where pronamespace = to_regnamespace(p_schema)
+        union all
+        select format('alter type %s owner to %I', t.oid::regtype, p_owner)
+        from pg_type as t
+        join pg_class as c on c.oid = t.typrelid and c.relkind = 'c'
+        where t.typnamespace = to_regnamespace(p_schema)
+    loop
+        execute v_statement;
+    end loop;
+    if p_owner <> current_user then
+        execute format('revoke create on database %I from %I', current_database(), p_owner);
+    end if;
+end
+$func$;
+
+comment on function security.hand_over(text, text) is
+    'Makes a role the owner of a schema and of all that is in it. One owner per schema: a dump is
+restored with exactly these owners, so a definer never becomes somebody else.';
+
+do $roles$
+begin
+    -- what people and programs are given, and what takes backups
+    perform security.ensure_role(r)
+    from unnest(array['app_base', 'app_bot', 'app_admin', 'app_super_admin', 'app_backup']) as r;
+    -- what owns the schemas, and works for them beyond their rights
+    perform security.ensure_owner(r) from unnest(array['app_owner', 'app_upkeep']) as r;
+    perform security.ensure_owner('app_provisioner', true);
+end
+$roles$;
+
+-- Each level is a member of the one below, and adds to it; the provisioner hands them out.
+do $levels$
+begin
+    perform security.ensure_member(g.role, g.member, g.may_grant)
+    from (values
+        ('app_base', 'app_bot', false), ('app_bot', 'app_admin', false),
+        ('app_admin', 'app_super_admin', false),
+        ('app_bot', 'app_provisioner', true), ('app_admin', 'app_provisioner', true),
+        ('app_super_admin', 'app_provisioner', true)
+    ) as g (role, member, may_grant);
+end
+$levels$;

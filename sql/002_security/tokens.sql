@@ -1,0 +1,68 @@
+-- The tokens of the bots' messengers.
+
+create table security.bot_token (
+    bot_id      bigint       not null,
+    token       text         not null,
+    created_at  timestamptz  not null default now(),
+    updated_at  timestamptz  not null default now(),
+
+    constraint bot_token_pk primary key (bot_id)
+);
+
+comment on table security.bot_token is
+    'What a bot shows its messenger. Nobody reads it but the bot, its own, by get_bot_token(). No
+constraint on the token: its error would show the row.';
+comment on column security.bot_token.token is 'In clear: the messenger wants it so.';
+comment on column security.bot_token.created_at is 'When the bot first got one.';
+comment on column security.bot_token.updated_at is 'When it got this one.';
+
+create function security.set_bot_token(p_bot_id bigint, p_token text)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    perform security.require_bot(p_bot_id);
+    -- a regular expression counts to 255 only
+    if p_token is null or p_token !~ '^[!-~]+$' or length(p_token) > 1000 then
+        raise exception using
+            errcode = 'MB107',
+            message = format('the token for bot %s is empty, too long or holds a blank '
+                             '(it is not shown here)', p_bot_id),
+            hint    = 'Pass it as the messenger gave it.';
+    end if;
+    insert into security.bot_token as t (bot_id, token)
+    values (p_bot_id, p_token)
+    on conflict (bot_id) do update set token = excluded.token, updated_at = now();
+end
+$func$;
+
+comment on function security.set_bot_token(bigint, text) is
+    'Gives a bot its token; no error shows it. MB003, MB105; MB107: it can''t be one.';
+
+create function security.get_bot_token()
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_bot_id  bigint := substring(security.caller() from '^bot_([1-9][0-9]{0,17})$')::bigint;
+begin
+    if v_bot_id is null then
+        raise exception using
+            errcode = 'MB003',
+            message = format('%s is no bot', security.caller()),
+            hint    = 'Log in as the bot whose token you need.';
+    end if;
+    return (select token from security.bot_token where bot_id = v_bot_id);
+end
+$func$;
+
+comment on function security.get_bot_token() is
+    'The token of the bot that asks, null if none was set. MB003: the caller is no bot.';

@@ -1,0 +1,164 @@
+-- Audit of a table: on, refreshed, off; columns marked.
+
+create function audit.attach(p_table regclass)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_operation  text;
+    v_trigger    text;
+begin
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
+        v_trigger := 'audit_' || lower(v_operation);
+        execute format(
+            'create or replace trigger %I after %s on %s %s for each statement %s '
+            'execute function %s()',
+            v_trigger, v_operation, p_table,
+            case v_operation
+                when 'INSERT' then 'referencing new table as new_rows'
+                when 'UPDATE' then 'referencing old table as old_rows new table as new_rows'
+                when 'DELETE' then 'referencing old table as old_rows'
+                else '' end,
+            -- which writes derived columns, and nothing else
+            case when v_operation = 'UPDATE' and audit.has_derived(p_table)
+                 then 'when (current_user <> ''app_upkeep'')' else '' end,
+            case v_operation when 'TRUNCATE' then 'audit.record_truncate'
+                 else audit.capture_name(p_table, v_operation) end);
+        execute format('alter table %s enable always trigger %I', p_table, v_trigger);
+    end loop;
+    if exists (select from pg_partitioned_table where partrelid = p_table) then
+        perform audit.guard_leaf(l.leaf) from core.leaves(p_table) as l;
+    end if;
+end
+$func$;
+
+comment on function audit.attach(regclass) is
+    'Gives a table the triggers that record its changes, in replica mode too, and its leaves the
+guard against writes past them; for the table''s owner.';
+
+create function audit.has_derived(p_table regclass)
+returns boolean
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select exists (select from audit.marked_column where relation = p_table and mark = 'derived')
+$func$;
+
+comment on function audit.has_derived(regclass) is
+    'Whether a table has columns that triggers keep from other rows.';
+
+create function audit.record_truncate()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_at  timestamptz := clock_timestamp();
+begin
+    perform audit.ensure_month(v_at);
+    insert into audit.security_audit_log (occurred_at, operation, table_name)
+    values (v_at, 'TRUNCATE', tg_relid::regclass::text);
+    return null;
+end
+$func$;
+
+comment on function audit.record_truncate() is
+    'Trigger: TRUNCATE is on record, if without the rows. The tables of core refuse it.';
+
+create function audit.enable(p_table regclass, p_policy text default 'changed')
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    perform audit.compile(p_table, case when p_policy = 'off' then 'none' else p_policy end);
+    if not exists (
+        select from pg_trigger where tgrelid = p_table and tgname = 'audit_insert') then
+        perform audit.attach(p_table);
+    end if;
+end
+$func$;
+
+comment on function audit.enable(regclass, text) is
+    'Records every change of a table from now on: policy changed, or keys (what a row holds now is
+kept as a digest). The first time only the table''s owner can call it (42501 else). MB201: the
+table can''t be audited; MB205: no such policy.';
+
+create function audit.refresh(p_table regclass default null)
+returns setof regclass
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_table  regclass;
+begin
+    for v_table in
+        select distinct relation
+        from audit.stale_captures()
+        where p_table is null or relation = p_table
+    loop
+        perform audit.compile(v_table, c.policy) from audit.capture as c where relation = v_table;
+        return next v_table;
+    end loop;
+end
+$func$;
+
+comment on function audit.refresh(regclass) is
+    'Call it after ALTER TABLE: what is recorded follows the columns that are there now. Returns the
+tables that it was needed for.';
+
+create function audit.disable(p_table regclass)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    if not exists (select from audit.capture where relation = p_table) then
+        raise exception using
+            errcode = 'MB208',
+            message = format('table %s is not audited', coalesce(p_table::text, 'null')),
+            hint    = 'select * from audit.capture lists those that are.';
+    end if;
+    perform audit.compile(p_table, 'off');
+end
+$func$;
+
+comment on function audit.disable(regclass) is
+    'Records nothing of a table any more, but this. The triggers stay; audit.enable undoes it.
+MB208: it was never audited.';
+
+create function audit.mark_column(p_table regclass, p_column name, p_mark text)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    insert into audit.marked_column (relation, column_name, mark)
+    values (p_table, p_column, p_mark)
+    on conflict (relation, column_name) do update set mark = excluded.mark;
+    perform audit.note_capture(jsonb_build_object(
+        'table', p_table::text, 'column', p_column, 'mark', p_mark));
+    perform audit.refresh(p_table);
+end
+$func$;
+
+comment on function audit.mark_column(regclass, name, text) is
+    'Keeps a column out of the log from now on (secret: a salted digest shows that it changed), or
+its changes (derived). What is logged already stays.';

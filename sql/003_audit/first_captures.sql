@@ -1,0 +1,23 @@
+-- The tables of core and the tokens are audited from here on.
+
+insert into audit.marked_column (relation, column_name, mark) values
+    ('security.bot_token',  'token',           'secret'),
+    ('core.conversations',  'message_count',   'derived'),
+    ('core.conversations',  'last_message_at', 'derived'),
+    ('core.conversations',  'started_at',      'derived'),
+    ('core.conversations',  'updated_at',      'derived');
+
+do $begin$
+declare
+    v_table  regclass;
+begin
+    perform core.ensure_partition('audit.security_audit_log', now() + n * interval '1 month')
+    from generate_series(0, 2) as n;
+    for v_table in select core.bot_tables() union all select 'security.bot_token' loop
+        perform audit.enable(v_table, case when v_table = 'core.messages'::regclass then 'keys'
+                                           else 'changed' end);
+    end loop;
+    perform security.hand_over(s, 'app_auditor')
+    from unnest(array['audit_partitions', 'audit']) as s;
+end
+$begin$;

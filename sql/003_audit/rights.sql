@@ -1,0 +1,41 @@
+-- Who may call what is in this schema.
+
+revoke execute on all functions in schema audit from public;
+
+grant usage on schema audit
+    to app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
+grant usage on schema audit_partitions to app_backup;
+grant select on audit.security_audit_log, audit.events to app_bot, app_backup;
+grant select on audit.capture, audit.marked_column, audit.setting to app_super_admin;
+grant select on all tables in schema audit to app_backup;
+grant execute on function
+    audit.block_rows(json, json, json), audit.row_history(regclass, jsonb),
+    audit.by_correlation(uuid), audit.require_auditable(regclass), audit.key_sql(regclass, text)
+to app_bot, app_backup;
+grant execute on function
+    audit.enable(regclass, text), audit.compile(regclass, text), audit.refresh(regclass),
+    audit.mark_column(regclass, name, text), audit.stale_captures(),
+    audit.log_event(text, text, jsonb, bigint), audit.seal(integer),
+    audit.verify_seals(bigint, text), audit.set_retention(integer), audit.drop_expired(),
+    audit.erase(bigint, bigint, text)
+to app_super_admin, app_owner;
+grant execute on function audit.disable(regclass) to app_super_admin;
+-- who owns an audited table attaches its triggers
+grant execute on function
+    audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),
+    audit.has_derived(regclass), audit.note_capture(jsonb),
+    audit.record_truncate(), audit.refuse_leaf_write()
+to app_owner, app_provisioner;
+grant execute on function audit.log_event(text, text, jsonb, bigint) to app_provisioner;
+
+grant usage on schema core, security to app_auditor;
+grant select (bot_id, profile_id, telegram_id) on core.girls_profiles to app_auditor;
+grant select (bot_id, conversation_id, profile_id) on core.conversations to app_auditor;
+grant select on core.leaf_hook to app_auditor;
+grant execute on function
+    core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
+    core.ensure_partition(regclass, timestamptz), core.equip_leaf(regclass), core.current_bot_id(),
+    security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
+    security.admit(regclass, text, text), security.set_policy(regclass, text, text),
+    security.policy_bot_id(), security.policy_user()
+to app_auditor;

@@ -1,0 +1,259 @@
+-- audit.verify_seals().
+
+create function audit.sealed_entries(p_seal audit.seal)
+returns table (entry_id bigint, leaf bytea, salt bytea)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with bytes as (
+    select p_seal.leaves || ''::bytea as leaves, p_seal.salts || ''::bytea as salts  -- read once
+    offset 0
+), entry as (
+    select i as entry_id, row_number() over (order by i)::integer as place
+    from unnest(p_seal.entries) as e
+    cross join lateral generate_series(lower(e), upper(e) - 1) as i
+)
+select e.entry_id, substr(b.leaves, e.place * 32 - 31, 32), substr(b.salts, e.place * 16 - 15, 16)
+from entry as e
+cross join bytes as b
+$func$;
+
+comment on function audit.sealed_entries(audit.seal) is
+    'What a seal says of each entry: (entry_id, leaf, salt).';
+
+create function audit.erasures()
+returns table (entry_id bigint, first_leaf bytea, last_leaf bytea, is_chain boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with step as (
+    select (e ->> 'entry_id')::bigint as entry_id, decode(e ->> 'was', 'hex') as was,
+           decode(e ->> 'now', 'hex') as now, l.entry_id as place
+    from audit.security_audit_log as l
+    cross join lateral jsonb_array_elements(l.new_values::jsonb -> 'entries') as e
+    where l.kind = 'erasure' and e ->> 'was' is not null
+), linked as (
+    select *, lag(now) over (partition by entry_id order by place) as before from step
+)
+select entry_id, (array_agg(was order by place))[1], (array_agg(now order by place desc))[1],
+       bool_and(before is null or before = was)
+from linked
+group by entry_id
+$func$;
+
+comment on function audit.erasures() is
+    'Sealed entries that were blanked since: (entry_id, leaf before the first time, leaf after the
+last, whether each time begins where the one before ended).';
+
+create function audit.expired()
+returns table (entries int8multirange, dropped_at timestamptz)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select (new_values ->> 'entries')::int8multirange, occurred_at
+from audit.security_audit_log
+where kind = 'retention'
+order by entry_id desc
+limit 1
+$func$;
+
+comment on function audit.expired() is
+    'All entries that audit.drop_expired has dropped so far, and when it last did; no row: none.';
+
+create function audit.check_chain()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select s.seal_id, null::bigint,
+       case when s.seal_id is distinct from coalesce(p.seal_id + 1, 0)
+            then 'a seal before it is gone' else 'the seal was changed' end
+from audit.seal as s
+left join lateral (
+    select b.seal_id, b.root from audit.seal as b
+    where b.seal_id < s.seal_id order by b.seal_id desc limit 1
+) as p on true
+where s.seal_id is distinct from coalesce(p.seal_id + 1, 0)
+   or p.seal_id is not null and s.root is distinct from audit.seal_root(s, p.root)
+union all
+select null, null, 'there is no seal, not even the first' where not exists (select from audit.seal)
+$func$;
+
+comment on function audit.check_chain() is
+    'The part of audit.verify_seals about the seals themselves.';
+
+create function audit.check_sealed()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select s.seal_id, e.entry_id,
+       case when l.entry_id is null then 'deleted'
+            when x.first_leaf is not null then 'changed, and not only by audit.erase'
+            else 'changed, or there twice' end
+from audit.seal as s
+cross join lateral audit.sealed_entries(s) as e
+left join audit.sealable as l on l.entry_id = e.entry_id
+left join audit.erasures() as x on x.entry_id = e.entry_id
+left join audit.expired() as r
+    -- whoever claims a retention below the floor, or one to come, is not believed
+    on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
+    and r.dropped_at <= clock_timestamp() + interval '5 s'
+where case when l.entry_id is null then r.entries is null
+           when x.first_leaf is null then sha256(e.salt || l.octets) <> e.leaf
+           else not x.is_chain or x.first_leaf <> e.leaf
+                or sha256(e.salt || l.octets) <> x.last_leaf end
+$func$;
+
+comment on function audit.check_sealed() is
+    'The part of audit.verify_seals about entries that a seal covers.';
+
+create function audit.sealed_before(p_at timestamptz)
+returns int8multirange
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(range_agg(e), '{}')
+from audit.seal as s
+cross join lateral unnest(s.entries) as e
+where s.sealed_at < p_at
+$func$;
+
+comment on function audit.sealed_before(timestamptz) is
+    'entry_id of all that was sealed before a time.';
+
+create function audit.check_unsealed()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select null::bigint, l.entry_id, 'inserted among what was sealed'
+from (select * from audit.seal order by seal_id desc limit 1) as last
+join audit.security_audit_log as l on l.entry_id <= last.last_entry
+where not (select audit.sealed_before('infinity')) @> l.entry_id
+  and not last.gaps @> l.entry_id
+$func$;
+
+comment on function audit.check_unsealed() is
+    'The part of audit.verify_seals about entries that should be in a seal, and are in none.';
+
+create function audit.unsealed_since()
+returns timestamptz
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select l.occurred_at
+from (select * from audit.seal order by seal_id desc limit 1) as last
+join audit.security_audit_log as l on l.entry_id > last.last_entry
+order by l.entry_id
+limit 1
+$func$;
+
+comment on function audit.unsealed_since() is
+    'When the oldest entry was written that comes after the last seal; null if there is none. How
+long the log has been without one.';
+
+create function audit.check_times()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+-- a server's clock may be set back a little
+select s.seal_id, l.entry_id,
+       case when l.occurred_at > s.sealed_at + interval '5 s' then 'dated later than its seal'
+            else 'back-dated' end
+from audit.seal as s
+join audit.seal as p on p.seal_id = s.seal_id - 1 and p.cluster = s.cluster
+cross join lateral unnest(s.entries) as e
+join audit.security_audit_log as l on l.entry_id >= lower(e) and l.entry_id < upper(e)
+where s.seal_id > 1 and (
+    l.occurred_at > s.sealed_at + interval '5 s'
+    or l.transaction_id < p.complete_xid_min
+    or l.transaction_id >= p.complete_xid_max
+       and l.occurred_at < p.complete_at - interval '5 s')
+$func$;
+
+comment on function audit.check_times() is
+    'The part of audit.verify_seals about times: an entry is from after the last seal, unless its
+transaction was at work already.';
+
+create function audit.check_machinery()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with state as (
+    select seal_id, sealed_at, cluster, machinery, last_entry, gaps
+    from audit.seal
+    union all
+    select null, clock_timestamp(), audit.cluster(), audit.machinery(), null, null
+), step as (
+    select s.*, lag(machinery) over by_time as old_machinery,
+           lag(cluster) over by_time as old_place, lag(sealed_at) over by_time as since,
+           lag(last_entry) over by_time as old_entry,
+           lag(gaps) over by_time as old_gaps
+    from state as s
+    window by_time as (order by seal_id nulls last)
+)
+select s.seal_id, null::bigint,
+       format('what captures was changed after %s, and no entry says so', s.since)
+from step as s
+where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s.old_place
+  and not exists (
+    select
+    from audit.security_audit_log as l
+    where l.kind in ('capture', 'retention')  -- a month that goes takes its triggers along
+      and l.occurred_at <= s.sealed_at
+      and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
+  -- as long as the entries of that time are kept
+  and not exists (select from audit.expired() as r where r.entries @> s.old_entry)
+$func$;
+
+comment on function audit.check_machinery() is
+    'The part of audit.verify_seals about triggers and functions that were touched between two
+seals, if only for a moment.';
+
+create function audit.verify_seals(p_seal_id bigint default null, p_root text default null)
+returns table (seal_id bigint, entry_id bigint, problem text)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set jit = off
+as $func$
+begin
+    return query
+        select * from audit.check_chain()
+        union all
+        select * from audit.check_sealed()
+        union all
+        select * from audit.check_unsealed()
+        union all
+        select * from audit.check_times()
+        union all
+        select * from audit.check_machinery();
+    if not exists (
+        select from audit.seal as s
+        where s.seal_id = p_seal_id and encode(s.root, 'hex') = lower(p_root))
+       and (p_seal_id is not null or p_root is not null) then
+        return query select p_seal_id, null::bigint, 'the root kept elsewhere is not this one';
+    end if;
+end
+$func$;
+
+comment on function audit.verify_seals(bigint, text) is
+    'What is wrong with the log, no row if nothing is: (seal_id, entry_id, problem), by the seals
+and, if given, by one root that was kept elsewhere. Reads the whole log.';

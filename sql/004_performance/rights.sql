@@ -1,0 +1,66 @@
+-- Who may call what is in this schema, and what its owner may read.
+
+do $protect$
+begin
+    perform security.ensure_owner('app_maintainer');
+    perform security.protect('performance.bot_total');
+    perform security.admit_bots('performance.bot_total');
+    perform security.admit_admins('performance.bot_total');
+    perform security.admit('performance.bot_total', r, 'select')
+    from unnest(array['app_super_admin', 'app_backup']) as r;
+    perform security.admit(t, 'app_maintainer', c)
+    from (values ('performance.bot_total', 'all'), ('core.bot_metrics', 'all'),
+                 ('core.girls_profiles', 'select'), ('core.conversations', 'select'),
+                 ('core.messages', 'select'), ('core.bots', 'select'), ('core.bots', 'update'),
+                 ('core.stale_days', 'select'), ('core.stale_days', 'delete')) as u (t, c);
+    if to_regclass('public.yoyo_lock') is not null then
+        grant select, delete on public.yoyo_lock to app_maintainer;
+    end if;
+    begin
+        perform security.ensure_member('pg_read_all_stats', 'app_maintainer', false);
+    exception when sqlstate 'MB101' then
+        raise notice 'health_check can''t see what others'' sessions do, until a superuser says: '
+                     'grant pg_read_all_stats to app_maintainer';
+    end;
+end
+$protect$;
+
+revoke execute on all routines in schema performance from public;
+
+grant usage on schema core, security, audit to app_maintainer;
+grant select (bot_id, status), update (updated_at) on core.bots to app_maintainer;
+grant select (bot_id) on core.girls_profiles to app_maintainer;
+grant select (bot_id, conversation_id, profile_id, started_at, last_message_at)
+    on core.conversations to app_maintainer;
+grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no text
+    on core.messages to app_maintainer;
+grant select, insert, update, delete on core.bot_metrics to app_maintainer;
+grant select, delete on core.stale_days to app_maintainer;
+grant execute on function
+    core.bot_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
+    core.ensure_leaves(bigint), core.analyze_tables(),
+    security.policy_bot_id(), security.policy_user(),
+    audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),
+    audit.unsealed_since()
+to app_maintainer;
+
+grant usage on schema performance to app_bot, app_backup, app_owner;
+grant select on performance.bot_total, performance.bot_activity_summary,
+                performance.daily_metrics_summary to app_bot;
+grant select on all tables in schema performance to app_super_admin, app_backup;
+grant execute on function
+    performance.due_tasks(), performance.run_task(text, boolean),
+    performance.refuse_failures(text[]), performance.make_months(integer),
+    performance.roll_up_metrics(date), performance.health_check(), performance.metric_rows(),
+    performance.slow_query_rows()
+to app_super_admin, app_owner;
+grant execute on procedure performance.maintain() to app_super_admin, app_owner;
+grant execute on function performance.metric_rows(), performance.slow_query_rows() to app_backup;
+grant execute on function performance.follow_bots() to app_owner;  -- attaches it to new leaves
+
+do $owner$
+begin
+    perform audit.note_capture('{"by": "004_performance"}');
+    perform security.hand_over('performance', 'app_maintainer');
+end
+$owner$;

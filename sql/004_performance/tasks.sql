@@ -1,0 +1,101 @@
+-- The tasks themselves.
+
+create function performance.task_months()
+returns text
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select format('%s months made', performance.make_months())
+$func$;
+
+comment on function performance.task_months() is 'The task months.';
+
+create function performance.task_roll_up()
+returns text
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select format('%s days changed', performance.roll_up_metrics())
+$func$;
+
+comment on function performance.task_roll_up() is 'The task roll_up.';
+
+create function performance.task_seal()
+returns text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_sealed  integer;
+    v_total   integer := 0;
+begin
+    for v_round in 1 .. 20 loop  -- a million entries; the next run goes on
+        select entry_count into v_sealed from audit.seal();
+        exit when v_sealed = 0;
+        v_total := v_total + v_sealed;
+    end loop;
+    return format('%s entries sealed', v_total);
+end
+$func$;
+
+comment on function performance.task_seal() is 'The task seal.';
+
+create function performance.task_retention()
+returns text
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select format('%s months of the audit log dropped', count(*)) from audit.drop_expired()
+$func$;
+
+comment on function performance.task_retention() is 'The task audit_retention.';
+
+create function performance.task_statistics()
+returns text
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+select core.analyze_tables();
+select format('%s tables analyzed', count(*)) from core.bot_tables()
+$func$;
+
+comment on function performance.task_statistics() is 'The task statistics.';
+
+create function performance.task_locks()
+returns text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_count  integer := 0;
+begin
+    if to_regclass('public.yoyo_lock') is not null then
+        -- the runner marks its own row by a negated pid; yoyo's own rows are yoyo's to break
+        delete from public.yoyo_lock as l
+        where l.pid < 0 and not exists (select from pg_stat_activity as a where a.pid = -l.pid);
+        get diagnostics v_count = row_count;
+    end if;
+    return format('%s stale locks removed', v_count);
+end
+$func$;
+
+comment on function performance.task_locks() is 'The task stale_locks.';
+
+insert into performance.task (task, routine, every, description) values
+    ('months', 'performance.task_months()', '1 day',
+        'Makes the next three months of every table that is partitioned by time.'),
+    ('roll_up', 'performance.task_roll_up()', '1 hour',
+        'Rolls messages up into core.bot_metrics and the totals of each bot.'),
+    ('seal', 'performance.task_seal()', '1 hour', 'Seals the audit log.'),
+    ('audit_retention', 'performance.task_retention()', '1 day',
+        'Drops the months of the audit log that audit.setting no longer keeps.'),
+    ('statistics', 'performance.task_statistics()', '1 day',
+        'Analyzes the partitioned tables, which autovacuum does not.'),
+    ('stale_locks', 'performance.task_locks()', '1 hour',
+        'Removes the lock rows that killed runners left.');

@@ -1,0 +1,122 @@
+-- What is wrong with messages.
+
+create function json_import.messages_path(p_doc jsonb)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when jsonb_typeof(p_doc) = 'object' then '/messages' else '' end
+$func$;
+
+comment on function json_import.messages_path(jsonb) is 'Pointer of the array of messages.';
+
+create function json_import.message_list(p_doc jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select l.list
+from (select case when jsonb_typeof(p_doc) = 'object' then p_doc -> 'messages' else p_doc end)
+    as l (list)
+where jsonb_typeof(l.list) = 'array'
+$func$;
+
+comment on function json_import.message_list(jsonb) is
+    'The array of messages of a conversation or backup; null if there is none.';
+
+create function json_import.message_elements(p_doc jsonb)
+returns table (ordinal bigint, value jsonb)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select e.ordinal, e.value
+from jsonb_array_elements(json_import.message_list(p_doc)) with ordinality as e (value, ordinal)
+$func$;
+
+comment on function json_import.message_elements(jsonb) is
+    'The messages of a conversation or backup, in their order, from 1.';
+
+create function json_import.wrapper_defects(p_doc jsonb, p_chat_id bigint, p_strict boolean)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)),
+       left(p_doc::text, 200)
+where jsonb_typeof(p_doc) not in ('array', 'object')
+union all
+select d.*
+from json_import.chat_defects(p_doc, '', p_chat_id, false) as d
+where jsonb_typeof(p_doc) = 'object'
+union all
+select '/messages', 'MB416', 'messages is missing', null
+where jsonb_typeof(p_doc) = 'object' and coalesce(p_doc -> 'messages', 'null') = 'null'
+union all
+select d.*
+from json_import.field_defects(p_doc -> 'messages', '/messages', 'array') as d
+where jsonb_typeof(p_doc) = 'object' and d.code is not null
+union all
+select json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
+       left(m.value::text, 200)
+from jsonb_each(case when p_strict and jsonb_typeof(p_doc) = 'object' then p_doc end) as m
+where m.key not in ('chat_id', 'messages', 'date', 'name')
+$func$;
+
+comment on function json_import.wrapper_defects(jsonb, bigint, boolean) is
+    'What is wrong around the messages (MB411, MB412, MB414 to MB416, MB424).';
+
+create function json_import.message_defects(p_doc jsonb, p_strict boolean)
+returns setof json_import.defect
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+with message as (
+    select json_import.messages_path(p_doc) || '/' || (ordinal - 1) as pointer, value as m,
+           case when value ? 'content' then 'content' else 'text' end as body_key,
+           jsonb_typeof(value) = 'object' and not (value ? 'text' and value ? 'content') as is_whole
+    from json_import.message_elements(p_doc)
+)
+select pointer, 'MB412',
+       case when jsonb_typeof(m) = 'object' then 'text and content: which of the two was said?'
+            else format('expected a message, found %s', jsonb_typeof(m)) end,
+       left(m::text, 200)
+from message
+where not is_whole
+union all
+select pointer || '/' || k.key, 'MB416', format('%s is missing', k.key), left(m::text, 200)
+from message
+cross join lateral unnest(array[body_key, 'direction', 'ts']) as k (key)
+where is_whole and coalesce(m -> k.key, 'null') = 'null'
+union all
+select d.*
+from message
+cross join lateral (
+    values (body_key, 'string'), ('direction', 'string'), ('ts', 'time')) as k (key, rule)
+cross join lateral json_import.field_defects(m -> k.key, pointer || '/' || k.key, k.rule) as d
+where is_whole and d.code is not null
+union all
+select pointer || '/direction', 'MB417', format('direction is %s', left(m ->> 'direction', 80)),
+       left(m ->> 'direction', 200)
+from message
+where is_whole and jsonb_typeof(m -> 'direction') = 'string'
+  and m ->> 'direction' not in ('in', 'out')
+union all
+select pointer || json_import.to_step(k.key), 'MB424', format('key %s is unknown', to_json(k.key)),
+       left(k.value::text, 200)
+from message
+cross join lateral jsonb_each(case when p_strict and is_whole then m end) as k
+where k.key not in ('text', 'content', 'direction', 'ts')
+$func$;
+
+comment on function json_import.message_defects(jsonb, boolean) is
+    'Everything wrong with the messages of a conversation or backup (MB412, MB415 to MB419,
+MB424).';

@@ -1,0 +1,140 @@
+-- Runs: start, finish, which files are wanted.
+
+create function json_import.start_run(p_source text, p_options jsonb default '{}')
+returns bigint
+language sql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+insert into json_import.run (source, options) values (p_source, p_options) returning run_id
+$func$;
+
+comment on function json_import.start_run(text, jsonb) is 'Opens a run; returns run_id.';
+
+create function json_import.finish_run(p_run_id bigint)
+returns void
+language sql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select performance.roll_up_metrics();
+update json_import.run set finished_at = clock_timestamp() where run_id = p_run_id;
+
+-- for each bot by itself: a bot reads what is on record about it, and nothing of its sisters
+select audit.log_event('import', 'notice', jsonb_build_object(
+           'run_id', p_run_id, 'loaded', count(*) filter (where status = 'loaded'),
+           'quarantined', count(*) filter (where status = 'quarantined'),
+           'ignored', count(*) filter (where status = 'ignored'), 'rows', sum(row_count)), bot_id)
+from json_import.file
+where run_id = p_run_id
+group by bot_id
+$func$;
+
+comment on function json_import.finish_run(bigint) is
+    'Closes a run: rolls up the days it touched, and puts on record what it brought each bot.';
+
+create function json_import.ensure_bot(p_name text, p_create boolean default true)
+returns table (bot_id bigint, is_new boolean)
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    return query select n.bot_id, false from core.bot_names as n where n.name = p_name;
+    if found then
+        return;
+    end if;
+    if not p_create then
+        raise exception using
+            errcode = 'MB430',
+            message = format('there is no bot named %L', p_name),
+            hint    = 'Leave --no-create out to have it made, or correct the folder''s name.';
+    end if;
+    return query select security.create_bot(p_name), true;
+end
+$func$;
+
+comment on function json_import.ensure_bot(text, boolean) is
+    'The bot of this name, made if it may be (security.create_bot, with a login that has no password
+yet): (bot_id, is_new). MB430: there is none.';
+
+create function json_import.wanted(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_paths    text[],
+    p_sha256s  bytea[]
+)
+returns bigint[]
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_wanted  bigint[];
+begin
+    with given as (
+        select u.ordinal, f.kind, f.chat_id, f.row_count,
+               coalesce(f.sha256 = u.sha256 and not f.must_reread, false) as is_known
+        from unnest(p_paths, p_sha256s) with ordinality as u (path, sha256, ordinal)
+        left join json_import.file as f on f.bot_id = p_bot_id and f.path = u.path
+    )
+    select coalesce(array_agg(g.ordinal order by g.ordinal), '{}') into v_wanted
+    from given as g
+    where not g.is_known
+       -- what a changed backup no longer says another of the chat may hold
+       or g.kind = 'backup' and g.chat_id in (
+           select c.chat_id from given as c where not c.is_known and c.row_count > 0);
+    update json_import.run
+    set unchanged = unchanged + cardinality(p_paths) - cardinality(v_wanted)
+    where run_id = p_run_id and cardinality(v_wanted) < cardinality(p_paths);
+    return v_wanted;
+end
+$func$;
+
+comment on function json_import.wanted(bigint, bigint, text[], bytea[]) is
+    'Which files (ordinals, from 1) the ledger doesn''t know with these bytes, or has to read again;
+the others are counted as unchanged.';
+
+create function json_import.note_entry(
+    p_run_id   bigint,
+    p_bot_id   bigint,
+    p_path     text,
+    p_kind     text,
+    p_chat_id  bigint,
+    p_octets   bigint,
+    p_reason   text,
+    p_code     text
+)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+begin
+    if p_code is not null then
+        perform json_import.quarantine(
+            p_run_id, p_bot_id, p_path, p_kind, p_chat_id, null,
+            array[row('', p_code, p_reason, null)::json_import.defect]);
+        return;
+    end if;
+    insert into json_import.file (bot_id, path, kind, status, octets, reason, run_id)
+    values (p_bot_id, p_path, 'other', 'ignored', p_octets, p_reason, p_run_id)
+    on conflict (bot_id, path) do update
+        set run_id = excluded.run_id, octets = excluded.octets, imported_at = excluded.imported_at;
+end
+$func$;
+
+comment on function json_import.note_entry(
+    bigint, bigint, text, text, bigint, bigint, text, text) is
+    'Notes an entry that is not read: ignored for a reason or, with a code, put into quarantine
+without bytes (unreadable, too large).';
