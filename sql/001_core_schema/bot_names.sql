@@ -31,8 +31,7 @@ comment on function core_upkeep.claim_bot_name() is
 
 create function core_upkeep.misnamed_bots()
 returns setof bigint
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

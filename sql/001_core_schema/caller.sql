@@ -1,10 +1,9 @@
 -- Which bot is asking.
 
+-- In plpgsql: an SQL function is planned anew by every insert that takes the default (15).
 create function core.current_bot_id()
 returns bigint
-language plpgsql  -- an SQL function is planned anew by every insert that takes the default (15)
-stable
-parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

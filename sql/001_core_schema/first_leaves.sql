@@ -13,7 +13,6 @@ $leaves$;
 create function core.analyze_tables()
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,9 +2,7 @@
 
 create function core.foreign_keys()
 returns table (child text, parent text, key_columns text)
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 values
@@ -20,10 +18,7 @@ leaf to leaf, which guarantees the same as keys between the parents at half of t
 
 create function core.leaf_name(p_table regclass, p_suffix text)
 returns text
-language sql
-stable
-strict
-parallel safe
+language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%I.%I', n.nspname || '_partitions', c.relname || '_' || p_suffix)
@@ -38,9 +33,7 @@ it.';
 
 create function core.leaves(p_table regclass)
 returns table (leaf regclass, bound text)
-language plpgsql
-stable
-parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

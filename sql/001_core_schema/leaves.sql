@@ -16,7 +16,6 @@ refuses a database that has such a column.';
 create function core.equip_leaf(p_leaf regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -35,7 +34,6 @@ comment on function core.equip_leaf(regclass) is 'Gives a new leaf to every core
 create function core.ensure_keys(p_table regclass, p_remainder integer)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -65,7 +63,6 @@ comment on function core.ensure_keys(regclass, integer) is
 create function core.make_leaf(p_table regclass, p_remainder integer)
 returns regclass
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -89,9 +86,7 @@ The parent''s leaf must exist. 42P07: the leaf is there already.';
 
 create function core.lacking(p_remainder integer)
 returns table (relation regclass, has_leaf boolean)
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select t.relation, l.leaf is not null
@@ -112,7 +107,6 @@ key.';
 create function core.ensure_leaves(p_bot_id bigint)
 returns integer
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

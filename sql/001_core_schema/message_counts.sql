@@ -64,7 +64,6 @@ create function core_upkeep.recount(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

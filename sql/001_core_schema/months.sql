@@ -3,7 +3,6 @@
 create function core.ensure_partition(p_table regclass, p_at timestamptz)
 returns regclass
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
@@ -59,9 +58,7 @@ one timestamptz; MB006: no finite time.';
 
 create function core.month_column(p_table regclass)
 returns name
-language plpgsql
-stable
-parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

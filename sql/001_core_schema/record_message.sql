@@ -3,7 +3,6 @@
 create function core.ensure_contact(p_bot_id bigint, p_chat_id bigint, p_name text)
 returns bigint
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -47,7 +46,6 @@ Safe against a concurrent first message. MB003: unknown bot.';
 create function core.ensure_conversation(p_bot_id bigint, p_chat_id bigint, p_name text)
 returns bigint
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -86,7 +84,6 @@ create function core.record_message(
 )
 returns bigint
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -115,9 +112,7 @@ create function core.check_message(
     p_sent_at    timestamptz
 )
 returns void
-language plpgsql
-immutable
-parallel safe
+language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

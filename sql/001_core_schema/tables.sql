@@ -188,9 +188,7 @@ comment on column core.stale_days.days is 'As a multirange.';
 
 create function core.days_of(p_times timestamptz[])
 returns datemultirange
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select range_agg(daterange(d.day, d.day + 1))
@@ -203,9 +201,7 @@ comment on function core.days_of(timestamptz[]) is
 
 create function core.bot_tables()
 returns setof regclass
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select t::regclass

@@ -3,7 +3,6 @@
 create function security.create_login(p_name text, p_what text, p_verifier text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -36,7 +35,6 @@ create function security.create_admin(
 )
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -61,7 +59,6 @@ create function security.create_worker(
 )
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -79,8 +76,7 @@ that bot may. MB003, MB102 to MB105.';
 
 create function security.require_login(p_name text)
 returns void
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -100,7 +96,6 @@ comment on function security.require_login(text) is
 create function security.grant_bot(p_bot_id bigint, p_name text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -118,7 +113,6 @@ comment on function security.grant_bot(bigint, text) is 'Lets a login SET ROLE t
 create function security.grant_bot_to_admin(p_bot_id bigint, p_name text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -135,7 +129,6 @@ comment on function security.grant_bot_to_admin(bigint, text) is
 create function security.revoke_bot_from_admin(p_bot_id bigint, p_name text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -168,7 +161,6 @@ ROLE. MB003, MB105; MB101: another one granted it.';
 create function security.drop_login(p_name text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -185,7 +177,6 @@ comment on function security.drop_login(text) is
 create function security.drop_logins()
 returns integer
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

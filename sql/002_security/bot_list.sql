@@ -3,8 +3,7 @@
 create function security.list_bots()
 returns table (bot_id bigint, name text, status text, login name, token_set_at timestamptz,
                connections bigint)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -26,8 +25,7 @@ connections now).';
 
 create function security.find_bot(p_bot text)
 returns bigint
-language plpgsql
-stable
+language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

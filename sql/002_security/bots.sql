@@ -3,7 +3,6 @@
 create function security.create_bot(p_name text, p_verifier text default null)
 returns bigint
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -47,8 +46,7 @@ password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible
 
 create function security.require_bot(p_bot_id bigint)
 returns text
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -78,7 +76,6 @@ comment on function security.require_bot(bigint) is
 create function security.rotate_bot_password(p_bot_id bigint, p_verifier text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

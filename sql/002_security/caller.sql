@@ -2,9 +2,7 @@
 
 create function security.policy_bot_id()
 returns bigint
-language plpgsql
-immutable  -- on purpose: see the comment
-parallel safe
+language plpgsql immutable parallel safe  -- on purpose: see the comment
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -20,9 +18,7 @@ half of the policy compares the role when it runs. Anywhere else use core.curren
 
 create function security.policy_user()
 returns name
-language plpgsql
-immutable  -- on purpose: see policy_bot_id
-parallel safe
+language plpgsql immutable parallel safe  -- on purpose: see policy_bot_id
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -36,9 +32,7 @@ plan that was made for another role return nothing.';
 
 create function security.caller()
 returns name
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case current_setting('role') when 'none' then session_user
@@ -50,9 +44,7 @@ comment on function security.caller() is
 
 create function security.may_see(p_bot_id bigint)
 returns boolean
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select coalesce(pg_has_role(r.role, to_regrole('bot_' || p_bot_id)::oid, 'member'), false)

@@ -2,8 +2,7 @@
 
 create function security.check_strangers()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with stranger as (
@@ -45,8 +44,7 @@ comment on function security.check_strangers() is
 
 create function security.check_logins()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with login as (

@@ -2,8 +2,7 @@
 
 create function security.check_grants()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with granted as (
@@ -60,8 +59,7 @@ comment on function security.check_grants() is
 
 create function security.check_entries()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select 'a schema of ours lets roles of ours in, and nobody make things there', count(*) = 0,
@@ -100,8 +98,7 @@ comment on function security.check_entries() is
 
 create function security.check()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,9 +2,7 @@
 
 create function security.roles()
 returns table (role oid, rolname name, kind text)
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select r.oid, r.rolname, k.kind
@@ -23,9 +21,7 @@ one.';
 
 create function security.rooms()
 returns table (room name, owner name)
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select n.nspname, r.rolname
@@ -39,8 +35,7 @@ comment on function security.rooms() is 'The schemas that are ours, and who owns
 
 create function security.check_roles()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with role as (
@@ -95,8 +90,7 @@ comment on function security.check_roles() is 'The part of security.check() abou
 
 create function security.check_members()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with made as (

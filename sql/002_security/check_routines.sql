@@ -2,8 +2,7 @@
 
 create function security.check_routines()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with routine as (
@@ -53,8 +52,7 @@ comment on function security.check_routines() is
 
 create function security.check_owners()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with relation as (

@@ -2,8 +2,7 @@
 
 create function security.check_tables()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with kept as (
@@ -58,8 +57,7 @@ comment on function security.check_tables() is
 
 create function security.check_pair()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select 'the immutable pair is what it was', count(*) = 0, 'critical', string_agg(e.name, ', ')
@@ -82,8 +80,7 @@ comment on function security.check_pair() is
 
 create function security.check_policies()
 returns table (check_name text, ok boolean, severity text, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with policy as (

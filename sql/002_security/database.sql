@@ -19,7 +19,6 @@ where d.datname = current_database() and a.grantee = 0;
 create function security.admit_logins()
 returns integer
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -50,7 +49,6 @@ comment on function security.admit_logins() is
 create function security.protect_database()
 returns integer
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

@@ -3,7 +3,6 @@
 create function security.end_connections(p_login text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -21,7 +20,6 @@ comment on function security.end_connections(text) is
 create function security.drop_role(p_login text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -55,8 +53,7 @@ comment on column security.keeper.discard is
 
 create function security.has_rows(p_bot_id bigint)
 returns boolean
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -80,7 +77,6 @@ comment on function security.has_rows(bigint) is
 create function security.discard_rows(p_bot_id bigint)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -108,7 +104,6 @@ comment on function security.discard_rows(bigint) is 'Deletes all that a bot has
 create function security.drop_bot(p_bot_id bigint, p_discard boolean default false)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -15,7 +15,6 @@ comment on column security.event_hook.hook is
 create function security.tell(p_kind text, p_detail jsonb, p_bot_id bigint default null)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

@@ -2,9 +2,7 @@
 
 create function security.mark(p_what text)
 returns text
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%s of database %s', p_what, current_database())
@@ -16,9 +14,7 @@ without it, or with another one, is none of ours, whatever its name.';
 
 create function security.made()
 returns table (role oid, kind text)
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select d.objoid, k.kind
@@ -34,9 +30,7 @@ comment on function security.made() is
 
 create function security.kind(p_role oid)
 returns text
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select kind from security.made() where role = p_role
@@ -47,9 +41,7 @@ comment on function security.kind(oid) is
 
 create function security.require_verifier(p_verifier text)
 returns void
-language plpgsql
-immutable
-parallel safe
+language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -69,7 +61,6 @@ comment on function security.require_verifier(text) is
 create function security.await_turn()
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -85,7 +76,6 @@ the second one fails (tuple concurrently updated).';
 create function security.equip_login(p_login text, p_what text, p_verifier text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -106,7 +96,6 @@ comment on function security.equip_login(text, text, text) is
 create function security.set_password(p_login text, p_verifier text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

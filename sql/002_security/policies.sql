@@ -3,7 +3,6 @@
 create function security.set_policy(p_table regclass, p_name text, p_definition text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -20,7 +19,6 @@ comment on function security.set_policy(regclass, text, text) is
 create function security.admit(p_table regclass, p_role text, p_command text)
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select security.set_policy(
@@ -36,7 +34,6 @@ definers and readers, whose grants say which columns.';
 create function security.admit_bots(p_table regclass)
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select security.set_policy(
@@ -53,7 +50,6 @@ reads the table must be allowed to execute the two functions.';
 create function security.admit_admins(p_table regclass)
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select security.set_policy(

@@ -25,7 +25,6 @@ comment on function security.refuse_write() is
 create function security.refuse_truncate(p_table regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -41,7 +40,6 @@ comment on function security.refuse_truncate(regclass) is
 create function security.protect_leaf(p_leaf regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -60,7 +58,6 @@ core, whose policies count there. Each new leaf is given to it (core.leaf_hook).
 create function security.protect(p_table regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

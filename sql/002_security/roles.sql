@@ -5,7 +5,6 @@
 create function security.ensure_role(p_role text, p_makes_roles boolean default false)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -37,7 +36,6 @@ and can''t be used.';
 create function security.ensure_member(p_role text, p_member text, p_may_grant boolean)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -67,7 +65,6 @@ not.';
 create function security.ensure_owner(p_role text, p_makes_roles boolean default false)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -98,7 +95,6 @@ makes can''t be executed by everybody. MB101.';
 create function security.hand_over(p_schema text, p_owner text)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

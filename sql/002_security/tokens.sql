@@ -19,7 +19,6 @@ comment on column security.bot_token.updated_at is 'When it got this one.';
 create function security.set_bot_token(p_bot_id bigint, p_token text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -45,8 +44,7 @@ comment on function security.set_bot_token(bigint, text) is
 
 create function security.get_bot_token()
 returns text
-language plpgsql
-stable
+language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

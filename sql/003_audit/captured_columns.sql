@@ -33,8 +33,7 @@ other rows; an UPDATE of nothing else is not logged.';
 
 create function audit.digest_sql(p_text text)
 returns text
-language sql
-immutable
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('''sha256:'' || encode(sha256((select s.salt from audit.salt as s) '
@@ -45,8 +44,7 @@ comment on function audit.digest_sql(text) is 'SQL for the salted digest of a te
 
 create function audit.captured_columns(p_table regclass, p_row text default 'r')
 returns table (place integer, name name, value text, is_exact boolean, is_key boolean, mark text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select row_number() over (order by a.attnum)::integer, a.attname,
@@ -72,8 +70,7 @@ whether equal values are the same, is_key: of the primary key, mark or empty).';
 
 create function audit.row_digest_sql(p_table regclass, p_row text default 'r')
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select audit.digest_sql(format('row(%s)::text', string_agg(
@@ -90,8 +87,7 @@ comment on function audit.row_digest_sql(regclass, text) is
 
 create function audit.key_sql(p_table regclass, p_row text default 'r')
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select format(case when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)

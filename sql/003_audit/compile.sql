@@ -2,8 +2,7 @@
 
 create function audit.capture_source(p_table regclass, p_operation text, p_policy text)
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -18,8 +17,7 @@ comment on function audit.capture_source(regclass, text, text) is
 
 create function audit.capture_name(p_table regclass, p_operation text)
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('audit.%I', lower(p_operation) || '_of_' || n.nspname || '_' || c.relname)
@@ -33,8 +31,7 @@ comment on function audit.capture_name(regclass, text) is
 
 create function audit.stale_captures()
 returns table (relation regclass, operation text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -54,8 +51,7 @@ audit.refresh().';
 
 create function audit.require_auditable(p_table regclass)
 returns void
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -91,7 +87,6 @@ comment on function audit.require_auditable(regclass) is 'MB201 unless the table
 create function audit.compile(p_table regclass, p_policy text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -133,7 +128,6 @@ MB201, MB205.';
 create function audit.note_capture(p_detail jsonb)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -3,7 +3,6 @@
 create function audit.attach(p_table regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -40,8 +39,7 @@ guard against writes past them; for the table''s owner.';
 
 create function audit.has_derived(p_table regclass)
 returns boolean
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -75,7 +73,6 @@ comment on function audit.record_truncate() is
 create function audit.enable(p_table regclass, p_policy text default 'changed')
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -95,7 +92,6 @@ table can''t be audited; MB205: no such policy.';
 create function audit.refresh(p_table regclass default null)
 returns setof regclass
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -121,7 +117,6 @@ tables that it was needed for.';
 create function audit.disable(p_table regclass)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -144,7 +139,6 @@ MB208: it was never audited.';
 create function audit.mark_column(p_table regclass, p_column name, p_mark text)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,8 +2,7 @@
 
 create function audit.person_ids(p_bot_id bigint, p_telegram_id bigint)
 returns table (profile_ids bigint[], conversation_ids bigint[])
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with profile as (
@@ -35,8 +34,7 @@ log.';
 
 create function audit.blank(p_values json, p_is_block boolean, p_hit boolean[])
 returns json
-language sql
-immutable
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $func$
 select json_object_agg(
@@ -53,8 +51,7 @@ comment on function audit.blank(json, boolean, boolean[]) is
 
 create function audit.hits(p_entry audit.security_audit_log, p_key text, p_ids bigint[])
 returns boolean[]
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when p_entry.is_block
@@ -70,8 +67,7 @@ comment on function audit.hits(audit.security_audit_log, text, bigint[]) is
 
 create function audit.person_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, hit boolean[])
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select l.entry_id, h.hit
@@ -92,7 +88,6 @@ comment on function audit.person_entries(bigint, bigint) is
 create function audit.renew_salts(p_entry_ids bigint[])
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 update audit.seal as s
@@ -109,8 +104,7 @@ comment on function audit.renew_salts(bigint[]) is
 
 create function audit.leaves_of(p_entry_ids bigint[])
 returns table (entry_id bigint, leaf bytea)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select l.entry_id, sha256(e.salt || l.octets)
@@ -130,7 +124,6 @@ comment on function audit.leaves_of(bigint[]) is
 create function audit.blank_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, row_count integer, was bytea)
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 with person as materialized (
@@ -155,7 +148,6 @@ and the leaf that each had (null: not sealed).';
 create function audit.erase(p_bot_id bigint, p_telegram_id bigint, p_reason text)
 returns bigint
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

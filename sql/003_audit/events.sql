@@ -3,7 +3,6 @@
 create function audit.ensure_month(p_at timestamptz)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -24,7 +23,6 @@ create function audit.record_event(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -48,7 +46,6 @@ create function audit.log_event(
 )
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

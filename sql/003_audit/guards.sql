@@ -50,7 +50,6 @@ exemption: one by pg_trigger_depth() would let any trigger write unaudited.';
 create function audit.guard_leaf(p_leaf regclass)
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

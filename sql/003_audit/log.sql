@@ -2,8 +2,7 @@
 
 create function audit.to_correlation_id(p_text text)
 returns uuid
-language plpgsql
-immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

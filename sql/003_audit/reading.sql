@@ -2,9 +2,7 @@
 
 create function audit.block_rows(p_row_keys json, p_old_values json, p_new_values json)
 returns table (place bigint, row_key jsonb, old_values jsonb, new_values jsonb)
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 with key as (
@@ -73,8 +71,7 @@ comment on column audit.events.place is 'Which row of its entry.';
 
 create function audit.row_history(p_table regclass, p_key jsonb)
 returns setof audit.events
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -108,8 +105,7 @@ comment on function audit.row_history(regclass, jsonb) is
 
 create function audit.by_correlation(p_correlation_id uuid)
 returns setof audit.events
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select * from audit.events where correlation_id = p_correlation_id order by entry_id, place

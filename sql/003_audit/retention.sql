@@ -3,7 +3,6 @@
 create function audit.set_retention(p_days integer)
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -26,8 +25,7 @@ comment on function audit.set_retention(integer) is
 
 create function audit.months()
 returns table (leaf regclass, ends_at timestamptz)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select leaf, substring(bound from 'TO \(''([^'']+)''\)')::timestamptz
@@ -38,8 +36,7 @@ comment on function audit.months() is 'The months of the log: (leaf, when it end
 
 create function audit.expired_months()
 returns table (leaf regclass, ends_at timestamptz, entries int8multirange)
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -69,7 +66,6 @@ entries).';
 create function audit.drop_expired()
 returns table (month text, entry_count bigint)
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -7,8 +7,7 @@ create function audit.fill_source(
     p_parts      jsonb
 )
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- in one pass: a part may hold what looks like the name of another one
@@ -37,8 +36,7 @@ maintenance did not: a table''s own trigger could not.';
 
 create function audit.row_parts(p_table regclass, p_is_digest boolean)
 returns jsonb
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object(
@@ -65,8 +63,7 @@ comment on function audit.row_parts(regclass, boolean) is
 
 create function audit.row_source(p_table regclass, p_operation text, p_policy text)
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select audit.fill_source(p_table, p_operation, $source$

@@ -4,7 +4,6 @@ create function audit.collect_entries(p_previous audit.seal, p_limit integer)
 returns table (entries int8multirange, entry_count integer, row_count bigint, last_entry bigint,
                is_complete boolean, snapshot pg_snapshot, leaves bytea, salts bytea)
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 -- one statement, one snapshot: what it does not see is not finished, or was rolled back
@@ -45,7 +44,6 @@ for p_limit.';
 create function audit.next_seal(p_previous audit.seal, p_limit integer, p_at timestamptz)
 returns audit.seal
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select n.*, audit.seal_root(row(n.*, ''::bytea)::audit.seal, p_previous.root)
@@ -75,7 +73,6 @@ comment on function audit.next_seal(audit.seal, integer, timestamptz) is
 create function audit.seal(p_limit integer default 50000)
 returns table (seal_id bigint, entry_count integer, row_count bigint, root text)
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

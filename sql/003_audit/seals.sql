@@ -66,8 +66,7 @@ every server, under any setting. A view, since a call for each entry would be mo
 
 create function audit.cluster()
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%s/%s', c.system_identifier, d.oid)
@@ -80,8 +79,7 @@ comment on function audit.cluster() is
 
 create function audit.machinery()
 returns bytea
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- xmin: what was made anew, or off and on again in the meantime, is another row
@@ -125,8 +123,7 @@ policies), and of when each was last touched.';
 
 create function audit.seal_root(p_seal audit.seal, p_previous bytea)
 returns bytea
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'

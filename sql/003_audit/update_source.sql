@@ -3,8 +3,7 @@
 create function audit.update_columns(p_table regclass, p_policy text)
 returns table (place integer, name name, is_key boolean, is_logged boolean, was text, now text,
                differs text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select o.place, o.name, o.is_key, o.mark <> 'derived', o.value,
@@ -22,8 +21,7 @@ differs), of a row o before and n after. Under policy keys what it is now stands
 
 create function audit.update_parts(p_table regclass, p_policy text)
 returns jsonb
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object(
@@ -50,8 +48,7 @@ n_<place> are what it was and is, c_<place> whether it changed.';
 
 create function audit.update_sides(p_table regclass, p_policy text)
 returns jsonb
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- with as few calls as can be: the server looks each up whenever the statement starts
@@ -85,8 +82,7 @@ comment on function audit.update_sides(regclass, text) is
 
 create function audit.update_source(p_table regclass, p_policy text)
 returns text
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with template (one_by_one, pair, pairs) as (

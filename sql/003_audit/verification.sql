@@ -2,8 +2,7 @@
 
 create function audit.sealed_entries(p_seal audit.seal)
 returns table (entry_id bigint, leaf bytea, salt bytea)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with bytes as (
@@ -24,8 +23,7 @@ comment on function audit.sealed_entries(audit.seal) is
 
 create function audit.erasures()
 returns table (entry_id bigint, first_leaf bytea, last_leaf bytea, is_chain boolean)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with step as (
@@ -49,8 +47,7 @@ last, whether each time begins where the one before ended).';
 
 create function audit.expired()
 returns table (entries int8multirange, dropped_at timestamptz)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select (new_values ->> 'entries')::int8multirange, occurred_at
@@ -65,8 +62,7 @@ comment on function audit.expired() is
 
 create function audit.check_chain()
 returns table (seal_id bigint, entry_id bigint, problem text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select s.seal_id, null::bigint,
@@ -88,8 +84,7 @@ comment on function audit.check_chain() is
 
 create function audit.check_sealed()
 returns table (seal_id bigint, entry_id bigint, problem text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select s.seal_id, e.entry_id,
@@ -115,8 +110,7 @@ comment on function audit.check_sealed() is
 
 create function audit.sealed_before(p_at timestamptz)
 returns int8multirange
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select coalesce(range_agg(e), '{}')
@@ -130,8 +124,7 @@ comment on function audit.sealed_before(timestamptz) is
 
 create function audit.check_unsealed()
 returns table (seal_id bigint, entry_id bigint, problem text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select null::bigint, l.entry_id, 'inserted among what was sealed'
@@ -146,8 +139,7 @@ comment on function audit.check_unsealed() is
 
 create function audit.unsealed_since()
 returns timestamptz
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -165,8 +157,7 @@ long the log has been without one.';
 
 create function audit.check_times()
 returns table (seal_id bigint, entry_id bigint, problem text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- a server's clock may be set back a little
@@ -190,8 +181,7 @@ transaction was at work already.';
 
 create function audit.check_machinery()
 returns table (seal_id bigint, entry_id bigint, problem text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with state as (
@@ -227,8 +217,7 @@ seals, if only for a moment.';
 
 create function audit.verify_seals(p_seal_id bigint default null, p_root text default null)
 returns table (seal_id bigint, entry_id bigint, problem text)
-language plpgsql
-stable
+language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -4,8 +4,7 @@
 
 create function performance.probe_bots()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('status', status), count(*), null from core.bots group by status
@@ -15,8 +14,7 @@ comment on function performance.probe_bots() is 'The probe bots.';
 
 create function performance.probe_bot_messages()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('bot_id', t.bot_id::text, 'direction', d.direction), d.messages, null
@@ -29,8 +27,7 @@ comment on function performance.probe_bot_messages() is 'The probe bot_messages.
 
 create function performance.probe_bot_last_message()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- one that is paused or retired may be silent
@@ -44,8 +41,7 @@ comment on function performance.probe_bot_last_message() is 'The probe bot_last_
 
 create function performance.probe_bot_reply()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- not "quantile": Prometheus keeps that label for summaries
@@ -67,8 +63,7 @@ comment on function performance.probe_bot_reply() is 'The probe bot_reply.';
 
 create function performance.probe_partition_rows()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('table', table_name, 'partition', partition), live_rows, null
@@ -79,8 +74,7 @@ comment on function performance.probe_partition_rows() is 'The probe partition_r
 
 create function performance.probe_partition_size()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('table', table_name, 'partition', partition), octets, null
@@ -91,8 +85,7 @@ comment on function performance.probe_partition_size() is 'The probe partition_s
 
 create function performance.probe_dead_rows()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('table', table_name, 'partition', partition),

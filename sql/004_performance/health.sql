@@ -30,9 +30,7 @@ comment on column performance.probe.help is 'What the value says.';
 
 create function performance.severity(p_value float8, p_warning float8, p_critical float8)
 returns text
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -51,9 +49,7 @@ comment on function performance.severity(float8, float8, float8) is
 
 create function performance.in_words(p_value float8, p_unit text)
 returns text
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -69,8 +65,7 @@ comment on function performance.in_words(float8, text) is 'A value with its unit
 
 create function performance.readings()
 returns table (probe text, labels jsonb, value float8, note text)
-language plpgsql
-stable
+language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -99,8 +94,7 @@ the note says why.';
 
 create function performance.health_check()
 returns table (check_name text, severity text, value text, threshold text, what_to_do text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -143,8 +137,7 @@ threshold, what_to_do). One row for all that is well in a check, one for each th
 
 create function performance.metric_rows()
 returns table (name text, labels jsonb, value float8, help text, type text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

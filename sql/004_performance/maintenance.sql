@@ -37,8 +37,7 @@ comment on column performance.task.error is 'Why it last failed; null if it did 
 
 create function performance.is_due(p_task performance.task)
 returns boolean
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- a tenth early: what is called once an hour must not find its hour a second short
@@ -52,8 +51,7 @@ comment on function performance.is_due(performance.task) is
 
 create function performance.due_tasks()
 returns table (task text, last_run timestamptz, every interval, description text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -70,7 +68,6 @@ comment on function performance.due_tasks() is
 create function performance.run_task(p_task text, p_only_if_due boolean default false)
 returns table (ok boolean, result text, duration interval)
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -118,8 +115,7 @@ did and is kept in performance.task. Returns at once if another session is at it
 
 create function performance.require_task(p_task text)
 returns void
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -159,8 +155,7 @@ performance.maintain(). Two at once share the work. MB302: at the end, if a task
 
 create function performance.refuse_failures(p_failed text[])
 returns void
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin

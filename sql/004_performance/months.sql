@@ -19,7 +19,6 @@ values ('audit.security_audit_log', 'audit.ensure_month(timestamp with time zone
 create function performance.make_months(p_ahead integer default 3)
 returns integer
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -3,8 +3,7 @@
 create function performance.day_metrics(p_bot_id bigint, p_from date, p_to date)
 returns table (day date, messages_in integer, messages_out integer, new_conversations integer,
                active_contacts integer, reply_p50 interval, reply_p95 interval)
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set jit = off
@@ -58,7 +57,6 @@ conversations say; none for a day on which nothing happened.';
 create function performance.roll_up_bots(p_bots bigint[], p_days datemultirange[])
 returns integer
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 with span as materialized (
@@ -104,7 +102,6 @@ how many changed. One statement for all bots: one for each would cost more than 
 create function performance.roll_up_totals()
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 -- a bot that came and went while the last roll-up was under way
@@ -151,7 +148,6 @@ comment on function performance.roll_up_totals() is 'Fills performance.bot_total
 create function performance.roll_up_metrics(p_since date default null)
 returns integer
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

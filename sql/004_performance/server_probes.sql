@@ -2,8 +2,7 @@
 
 create function performance.probe_database_size()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb, pg_database_size(current_database())::float8, null
@@ -13,8 +12,7 @@ comment on function performance.probe_database_size() is 'The probe database_siz
 
 create function performance.probe_connections()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb, sum(numbackends) / c.places, format('%s of %s', sum(numbackends), c.places)
@@ -30,8 +28,7 @@ comment on function performance.probe_connections() is 'The probe connections.';
 
 create function performance.probe_oldest_transaction()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb, date_part('epoch', clock_timestamp() - t.started_at), t.who
@@ -54,8 +51,7 @@ comment on function performance.probe_oldest_transaction() is 'The probe oldest_
 
 create function performance.probe_unseen_sessions()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb, case when pg_has_role('pg_read_all_stats', 'usage') then 0 else 1 end, null
@@ -65,8 +61,7 @@ comment on function performance.probe_unseen_sessions() is 'The probe unseen_ses
 
 create function performance.probe_lock_wait()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb, date_part('epoch', clock_timestamp() - waitstart),
@@ -81,8 +76,7 @@ comment on function performance.probe_lock_wait() is 'The probe lock_wait.';
 
 create function performance.probe_wraparound()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('counter', w.counter), max(w.age) / 2 ^ 31,
@@ -99,8 +93,7 @@ comment on function performance.probe_wraparound() is 'The probe wraparound.';
 create function performance.our_indexes()
 returns table (index_name regclass, is_valid boolean, is_unique boolean, octets bigint,
                scans bigint)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select coalesce(h.inhparent, x.indexrelid)::regclass,
@@ -122,8 +115,7 @@ is_unique, octets, scans).';
 
 create function performance.probe_unused_indexes()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('index', index_name), octets, null
@@ -135,8 +127,7 @@ comment on function performance.probe_unused_indexes() is 'The probe unused_inde
 
 create function performance.probe_invalid_indexes()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('index', index_name), 1, null

@@ -3,7 +3,6 @@
 create function performance.task_months()
 returns text
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%s months made', performance.make_months())
@@ -14,7 +13,6 @@ comment on function performance.task_months() is 'The task months.';
 create function performance.task_roll_up()
 returns text
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%s days changed', performance.roll_up_metrics())
@@ -25,7 +23,6 @@ comment on function performance.task_roll_up() is 'The task roll_up.';
 create function performance.task_seal()
 returns text
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -46,7 +43,6 @@ comment on function performance.task_seal() is 'The task seal.';
 create function performance.task_retention()
 returns text
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select format('%s months of the audit log dropped', count(*)) from audit.drop_expired()
@@ -57,7 +53,6 @@ comment on function performance.task_retention() is 'The task audit_retention.';
 create function performance.task_statistics()
 returns text
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select core.analyze_tables();
@@ -69,7 +64,6 @@ comment on function performance.task_statistics() is 'The task statistics.';
 create function performance.task_locks()
 returns text
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

@@ -2,8 +2,7 @@
 
 create function performance.probe_months_ahead()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 -- months in a row that are there, from the next one on; -1: not even this one
@@ -22,8 +21,7 @@ comment on function performance.probe_months_ahead() is 'The probe months_ahead.
 
 create function performance.probe_unsealed()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '{}'::jsonb,
@@ -34,8 +32,7 @@ comment on function performance.probe_unsealed() is 'The probe unsealed.';
 
 create function performance.probe_setting_shortfall()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('setting', s.name), s.wanted / s.present,
@@ -62,8 +59,7 @@ comment on function performance.probe_setting_shortfall() is 'The probe setting_
 
 create function performance.probe_task_delay()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('task', task),
@@ -77,8 +73,7 @@ comment on function performance.probe_task_delay() is 'The probe task_delay.';
 
 create function performance.probe_task_failed()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object('task', task), case when error is null then 0 else 1 end, error

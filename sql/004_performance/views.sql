@@ -38,7 +38,6 @@ create function performance.slow_query_rows()
 returns table (query text, calls bigint, total_time interval, mean_time interval, row_count bigint,
                cache_hits numeric)
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

@@ -7,10 +7,7 @@ there.';
 
 create function json_import.to_step(p_key text)
 returns text
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select '/' || replace(replace(p_key, '~', '~0'), '/', '~1')
@@ -20,10 +17,7 @@ comment on function json_import.to_step(text) is 'A key as one step of an RFC 69
 
 create function json_import.string_count(p_json text)
 returns bigint
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select (octet_length(s) - octet_length(replace(s, '"', ''))) / 2
@@ -42,10 +36,7 @@ drops repeated keys, so a text with more strings than its jsonb has a key twice.
 
 create function json_import.decode(p_bytes bytea)
 returns text
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select convert_from(
@@ -60,10 +51,7 @@ create function json_import.read_document(
     out strings  bigint
 )
 returns record
-language plpgsql
-immutable
-strict
-parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -87,10 +75,7 @@ none.';
 
 create function json_import.parse(p_bytes bytea)
 returns jsonb
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select content from json_import.read_document(p_bytes)
@@ -100,10 +85,7 @@ comment on function json_import.parse(bytea) is 'The document, or null where it 
 
 create function json_import.is_utf8(p_bytes bytea)
 returns boolean
-language plpgsql
-immutable
-strict
-parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -119,10 +101,7 @@ comment on function json_import.is_utf8(bytea) is 'Whether bytes are UTF-8.';
 
 create function json_import.valid_octets(p_bytes bytea)
 returns integer
-language plpgsql
-immutable
-strict
-parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -159,9 +138,7 @@ comment on function json_import.valid_octets(bytea) is
 
 create function json_import.excerpt(p_bytes bytea, p_at integer)
 returns text
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select regexp_replace(
@@ -173,8 +150,7 @@ comment on function json_import.excerpt(bytea, integer) is
 
 create function json_import.byte_defects(p_bytes bytea)
 returns setof json_import.defect
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

@@ -2,8 +2,7 @@
 
 create function json_import.check_messages()
 returns table (check_name text, ok boolean, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with result (place, check_name, offenders) as (
@@ -52,8 +51,7 @@ comment on function json_import.check_messages() is 'The part of check() about m
 
 create function json_import.check_files()
 returns table (check_name text, ok boolean, detail text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with result (place, check_name, offenders) as (
@@ -112,8 +110,7 @@ comment on function json_import.check_files() is
 
 create function json_import.check()
 returns table (check_name text, ok boolean, detail text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,8 +2,7 @@
 
 create function json_import.lacks_profile(p_bot_id bigint, p_chat_id bigint, p_file_id bigint)
 returns boolean
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select not exists (
@@ -24,7 +23,6 @@ create function json_import.ensure_conversation(
 )
 returns bigint
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -57,8 +55,7 @@ comment on function json_import.ensure_conversation(bigint, bigint, bigint) is
 
 create function json_import.same_head(p_file json_import.file, p_doc jsonb)
 returns boolean
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select p_file.row_count > 0

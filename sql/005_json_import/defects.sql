@@ -2,9 +2,7 @@
 
 create function json_import.is_too_deep(p_text text, p_doc jsonb)
 returns boolean
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 -- strict: a lax filter would look into an array instead of at it
@@ -32,8 +30,7 @@ create function json_import.content_defects(
     p_strict   boolean
 )
 returns setof json_import.defect
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -74,8 +71,7 @@ create function json_import.defects(
     p_strict   boolean default false
 )
 returns setof json_import.defect
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

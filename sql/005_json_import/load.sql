@@ -14,7 +14,6 @@ create function json_import.load(
 )
 returns table (loaded integer, quarantined integer, rest integer[])
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,10 +2,7 @@
 
 create function json_import.bom_warning(p_bytes bytea)
 returns jsonb
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when substr(p_bytes, 1, 3) = '\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end
@@ -15,9 +12,7 @@ comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark 
 
 create function json_import.count_warning(p_warning text, p_times bigint)
 returns jsonb
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when p_times > 0 then jsonb_build_object(p_warning, p_times) else '{}' end
@@ -35,7 +30,6 @@ returns table (ordinal bigint, path text, chat_id bigint, octets integer, warnin
                messages jsonb, strings bigint, file_id bigint, conversation_id bigint,
                profile_id bigint)
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 select u.ordinal, u.path, u.chat_id, octet_length(u.bytes), json_import.bom_warning(u.bytes),
@@ -78,7 +72,6 @@ create function json_import.load_conversations(
 )
 returns integer[]
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set jit = off
@@ -151,9 +144,7 @@ ordinals of the others. Any error leaves nothing behind and is the caller''s to 
 
 create function json_import.is_plain_profile(p_doc jsonb, p_chat_id bigint)
 returns boolean
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
@@ -186,7 +177,6 @@ create function json_import.load_profiles(
 )
 returns integer[]
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set jit = off

@@ -9,7 +9,6 @@ create function json_import.take_over(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -50,9 +49,7 @@ comment on function json_import.take_over(bigint, bigint, bigint, jsonb, bigint)
 
 create function json_import.wrapper_of(p_doc jsonb)
 returns jsonb
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when jsonb_typeof(p_doc) = 'object'
@@ -64,9 +61,7 @@ comment on function json_import.wrapper_of(jsonb) is
 
 create function json_import.merge_wrapper(p_held jsonb, p_old jsonb, p_new jsonb)
 returns jsonb
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select p_held - array(
@@ -93,7 +88,6 @@ create function json_import.store_conversation(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -138,7 +132,6 @@ those that came from it before. Messages of bots are not touched.';
 create function json_import.recount(p_file_id bigint, p_bot_id bigint, p_conversation_id bigint)
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f
@@ -169,7 +162,6 @@ create function json_import.store_backup(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

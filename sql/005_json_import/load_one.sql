@@ -11,7 +11,6 @@ create function json_import.store(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -84,7 +83,6 @@ create function json_import.quarantine(
 )
 returns bigint
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
@@ -131,7 +129,6 @@ create function json_import.load_file(
 )
 returns void
 language plpgsql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

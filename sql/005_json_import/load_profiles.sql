@@ -9,7 +9,6 @@ create function json_import.refill_profiles(
 )
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 with incoming as (
@@ -67,7 +66,6 @@ create function json_import.add_profiles(
 )
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 with inserted as (
@@ -99,8 +97,7 @@ create function json_import.warnings_of(
     p_file_id  bigint
 )
 returns jsonb
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
@@ -142,9 +139,7 @@ the file''s rows are stored.';
 
 create function json_import.record_count(p_doc jsonb, p_kind text)
 returns integer
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -161,7 +156,6 @@ comment on function json_import.record_count(jsonb, text) is 'Messages or profil
 create function json_import.recount_profiles(p_file_ids bigint[])
 returns void
 language sql
-volatile
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f

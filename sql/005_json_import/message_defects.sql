@@ -2,9 +2,7 @@
 
 create function json_import.messages_path(p_doc jsonb)
 returns text
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when jsonb_typeof(p_doc) = 'object' then '/messages' else '' end
@@ -14,9 +12,7 @@ comment on function json_import.messages_path(jsonb) is 'Pointer of the array of
 
 create function json_import.message_list(p_doc jsonb)
 returns jsonb
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select l.list
@@ -30,9 +26,7 @@ comment on function json_import.message_list(jsonb) is
 
 create function json_import.message_elements(p_doc jsonb)
 returns table (ordinal bigint, value jsonb)
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select e.ordinal, e.value
@@ -44,8 +38,7 @@ comment on function json_import.message_elements(jsonb) is
 
 create function json_import.wrapper_defects(p_doc jsonb, p_chat_id bigint, p_strict boolean)
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)),
@@ -74,8 +67,7 @@ comment on function json_import.wrapper_defects(jsonb, bigint, boolean) is
 
 create function json_import.message_defects(p_doc jsonb, p_strict boolean)
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$

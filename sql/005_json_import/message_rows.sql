@@ -7,9 +7,7 @@ create function json_import.message_digest(
     p_metadata   jsonb
 )
 returns bigint
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select hashtextextended(
@@ -22,10 +20,7 @@ comment on function json_import.message_digest(text, text, timestamptz, jsonb) i
 
 create function json_import.closer_time(p_ts text)
 returns timestamptz
-language sql
-stable
-strict
-parallel safe
+language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
@@ -54,9 +49,7 @@ comment on function json_import.closer_time(text) is
 create function json_import.plain_messages(p_lists jsonb[])
 returns table (list bigint, place bigint, direction text, body text, sent_at timestamptz,
                digest bigint, is_iso boolean, has_no_zone boolean, is_sound boolean)
-language sql
-stable
-rows 10000
+language sql stable rows 10000
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
@@ -120,10 +113,7 @@ array in which an element is no object, or a text no string.';
 
 create function json_import.are_plain(p_messages jsonb)
 returns boolean
-language plpgsql
-stable
-strict
-parallel safe
+language plpgsql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -147,8 +137,7 @@ comment on function json_import.are_plain(jsonb) is
 create function json_import.messages_of(p_doc jsonb)
 returns table (ordinal bigint, direction text, body text, sent_at timestamptz, metadata jsonb,
                has_no_zone boolean)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$

@@ -2,10 +2,7 @@
 
 create function json_import.to_chat_id(p_text text)
 returns bigint
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -20,10 +17,7 @@ comment on function json_import.to_chat_id(text) is
 
 create function json_import.is_date(p_text text)
 returns boolean
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -39,9 +33,7 @@ comment on function json_import.is_date(text) is 'Whether YYYY-MM-DD is a day of
 
 create function json_import.classify(p_paths text[])
 returns table (ordinal bigint, kind text, chat_id bigint, reason text)
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

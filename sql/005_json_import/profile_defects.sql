@@ -6,9 +6,7 @@ create function json_import.field_defects(
     p_rule     text
 )
 returns json_import.defect
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when f.code is not null then
@@ -45,9 +43,7 @@ create function json_import.chat_defects(
     p_required  boolean
 )
 returns setof json_import.defect
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select p_pointer || '/chat_id', f.code,
@@ -77,9 +73,7 @@ comment on function json_import.chat_defects(jsonb, text, bigint, boolean) is
 
 create function json_import.profile_entries(p_doc jsonb, p_kind text, p_chat_id bigint)
 returns table (pointer text, expected bigint, is_keyed boolean, entry jsonb)
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select '', p_chat_id, false, p_doc
@@ -101,9 +95,7 @@ stands under a key, and the object.';
 
 create function json_import.is_profile_key(p_key text)
 returns boolean
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select p_key in ('chat_id', 'telegram_id', 'name', 'last_activity', 'message_count', 'summary',
@@ -119,8 +111,7 @@ create function json_import.profile_defects(
     p_strict   boolean
 )
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
@@ -181,8 +172,7 @@ comment on function json_import.profile_defects(jsonb, text, bigint, boolean) is
 
 create function json_import.duplicate_contacts(p_doc jsonb)
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with entry as (

@@ -4,8 +4,7 @@ create function json_import.profiles_of(p_doc jsonb, p_kind text, p_chat_id bigi
 returns table (chat_id bigint, telegram_id bigint, name text, last_activity timestamptz,
                message_count integer, summary jsonb, profile jsonb, previous_response_id text,
                extra jsonb, has_no_zone boolean)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
@@ -29,9 +28,7 @@ comment on function json_import.profiles_of(jsonb, text, bigint) is
 
 create function json_import.profile_digest(p_row core.girls_profiles)
 returns bigint
-language sql
-stable
-parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select hashtextextended(jsonb_build_array(

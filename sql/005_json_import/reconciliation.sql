@@ -6,10 +6,7 @@
 
 create function json_import.reread_micros(p_type text, p_value text)
 returns bigint
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when p_type = 'number'
@@ -31,8 +28,7 @@ comment on function json_import.reread_micros(text, text) is
 
 create function json_import.reread_messages(p_bytes bytea)
 returns table (ordinal bigint, direction text, body text, micros bigint, metadata text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select e.ordinal, e.value ->> 'direction', coalesce(e.value ->> 'text', e.value ->> 'content'),
@@ -49,8 +45,7 @@ comment on function json_import.reread_messages(bytea) is
 
 create function json_import.reconcile_messages(p_file json_import.file, p_bytes bytea)
 returns table (records bigint, octets numeric, digest numeric, difference text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with source as (
@@ -109,8 +104,7 @@ the first difference (null: none). A backup''s messages must all be in the conve
 
 create function json_import.reconcile_contacts(p_file json_import.file, p_bytes bytea)
 returns table (records bigint, octets numeric, digest numeric, difference text)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with document as (
@@ -179,8 +173,7 @@ else.';
 create function json_import.reconcile(p_bot_id bigint, p_paths text[], p_docs bytea[])
 returns table (path text, chat_id bigint, verdict text, records bigint, octets numeric,
                digest numeric, difference text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

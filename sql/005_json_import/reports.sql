@@ -14,8 +14,7 @@ comment on column json_import.rejects.hint is 'The next step.';
 
 create function json_import.list_rejects(p_bot_id bigint default null, p_code text default null)
 returns table (bot text, path text, pointer text, code text, message text, hint text, excerpt text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -33,8 +32,7 @@ comment on function json_import.list_rejects(bigint, text) is
 
 create function json_import.list_changes(p_run_id bigint)
 returns table (bot text, path text, status text, row_count integer, defects integer)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -51,8 +49,7 @@ comment on function json_import.list_changes(bigint) is
 
 create function json_import.list_kept(p_bot_id bigint default null)
 returns table (bot text, path text, file_id bigint)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -70,8 +67,7 @@ comment on function json_import.list_kept(bigint) is 'The quarantined files whos
 
 create function json_import.kept_parts(p_file_id bigint)
 returns setof bytea
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -85,8 +81,7 @@ comment on function json_import.kept_parts(bigint) is
 create function json_import.report(p_bot_id bigint default null)
 returns table (bot text, bot_id bigint, loaded bigint, quarantined bigint, ignored bigint,
                contacts bigint, messages bigint, octets numeric, warnings jsonb)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -116,8 +111,7 @@ comment on function json_import.report(bigint) is
 
 create function json_import.rejects_by_code(p_bot_id bigint default null)
 returns table (code text, name text, files bigint, defects bigint, remedy text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -134,8 +128,7 @@ comment on function json_import.rejects_by_code(bigint) is
 
 create function json_import.messages_by_month(p_bot_id bigint default null)
 returns table (month text, messages_in bigint, messages_out bigint)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -154,8 +147,7 @@ comment on function json_import.messages_by_month(bigint) is
 create function json_import.recent_runs(p_limit integer default 10)
 returns table (run_id bigint, source text, started_at timestamptz, seconds numeric, files bigint,
                octets numeric, octets_per_second numeric, unchanged bigint)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -8,7 +8,6 @@ create function json_import.retry(
 )
 returns table (bot text, path text, status text, defects integer)
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

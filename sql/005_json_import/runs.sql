@@ -3,7 +3,6 @@
 create function json_import.start_run(p_source text, p_options jsonb default '{}')
 returns bigint
 language sql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -16,7 +15,6 @@ comment on function json_import.start_run(text, jsonb) is 'Opens a run; returns 
 create function json_import.finish_run(p_run_id bigint)
 returns void
 language sql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -40,7 +38,6 @@ comment on function json_import.finish_run(bigint) is
 create function json_import.ensure_bot(p_name text, p_create boolean default true)
 returns table (bot_id bigint, is_new boolean)
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -72,7 +69,6 @@ create function json_import.wanted(
 )
 returns bigint[]
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -115,7 +111,6 @@ create function json_import.note_entry(
 )
 returns void
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

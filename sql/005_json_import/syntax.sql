@@ -2,9 +2,7 @@
 
 create function json_import.is_cut_token(p_token text, p_text text)
 returns boolean
-language sql
-immutable
-parallel safe
+language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select coalesce(
@@ -21,8 +19,7 @@ comment on function json_import.is_cut_token(text, text) is
 
 create function json_import.syntax_defects(p_text text)
 returns setof json_import.defect
-language plpgsql
-stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare

@@ -2,10 +2,7 @@
 
 create function json_import.time_fault(p_value jsonb)
 returns text
-language sql
-stable
-strict
-parallel safe
+language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -35,10 +32,7 @@ time zone UTC: a text without zone means UTC.';
 
 create function json_import.to_time(p_value jsonb)
 returns timestamptz
-language sql
-stable
-strict
-parallel safe
+language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case jsonb_typeof(p_value)

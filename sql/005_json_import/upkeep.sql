@@ -3,7 +3,6 @@
 create function json_import.drop_kept_bytes(p_keep interval)
 returns text
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -37,7 +36,6 @@ record; what is wrong with them stays listed, and an import that meets such a fi
 create function json_import.drop_resolved()
 returns text
 language plpgsql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -67,8 +65,7 @@ insert into performance.task (task, routine, every, keep, description) values
 
 create function json_import.probe_quarantined_files()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -83,8 +80,7 @@ comment on function json_import.probe_quarantined_files() is 'The probe quaranti
 
 create function json_import.probe_quarantine_size()
 returns table (labels jsonb, value float8, note text)
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -106,8 +102,7 @@ insert into performance.probe
 
 create function json_import.holds_bot(p_bot_id bigint)
 returns boolean
-language sql
-stable
+language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
@@ -121,7 +116,6 @@ comment on function json_import.holds_bot(bigint) is
 create function json_import.discard_bot(p_bot_id bigint)
 returns void
 language sql
-volatile
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on

@@ -2,10 +2,7 @@
 
 create function json_import.tame(p_json text)
 returns text
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select regexp_replace(
@@ -20,10 +17,7 @@ walk a document that holds such an escape anywhere. U+10FFFE, which is no charac
 
 create function json_import.untame(p_json text)
 returns text
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g')
@@ -33,8 +27,7 @@ comment on function json_import.untame(text) is 'The text that was tamed.';
 
 create function json_import.children(p_json json, p_pointer text)
 returns table (pointer text, value json)
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select p_pointer || json_import.to_step(e.key), e.value
@@ -49,10 +42,7 @@ comment on function json_import.children(json, text) is 'Members or elements wit
 
 create function json_import.value_fault(p_json json)
 returns text
-language plpgsql
-immutable
-strict
-parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
@@ -73,10 +63,7 @@ comment on function json_import.value_fault(json) is
 
 create function json_import.real_step(p_step text)
 returns text
-language sql
-immutable
-strict
-parallel safe
+language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case
@@ -91,8 +78,7 @@ comment on function json_import.real_step(text) is
 
 create function json_import.value_defects(p_json json)
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with recursive node as (
@@ -132,8 +118,7 @@ MB411). A key that is one names its object.';
 
 create function json_import.duplicate_keys(p_json json)
 returns setof json_import.defect
-language sql
-stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with recursive node as (
