@@ -725,7 +725,7 @@ RIGHTS = [
         "a super_admin makes no role itself": "create role intruder",
         "a super_admin drops no login behind our back": "select security.drop_role('bot_{me}')",
         "a super_admin drops not all logins at once": "select security.drop_logins()",
-        "a super_admin equips no login": "select security.equip_login('{plain}', 'admin', null)",
+        "a super_admin equips no login": "select security.set_up_login('{plain}', 'admin', null)",
     }),
     *_group("super_admin", Refused("MB105", "is no admin or worker"), {
         "no bot goes to a login of the server": "select security.grant_bot_to_admin({me},"
@@ -1203,7 +1203,7 @@ PERFORMANCE = [
         "a super_admin gives no task a routine of their own":
             "update performance.task set routine = 'security.drop_logins()'",
         "a super_admin gives no probe a routine of their own":
-            "update performance.probe set routine = 'security.made()'",
+            "update performance.probe set routine = 'security.marked_logins()'",
         "a super_admin gives no table a maker of months of their own":
             "update performance.monthly_table set ensure_month = 'core.ensure_leaves(bigint)'",
         "a super_admin turns no clock of the roll-ups back":

@@ -80,7 +80,7 @@ REFUSED = [
         "notes no change of the capture": "select audit.note_capture('{}')",
         "attaches no trigger": "select audit.attach('core.error_code')",
         "guards no leaf": "select audit.guard_leaf('core.error_code')",
-        "blanks nothing by itself": "select audit.blank_entries(1, 1)",
+        "blanks nothing by itself": "select audit.redact_entries(1, 1)",
         "renews no salts": "select audit.renew_salts('{}')",
         "asks for nobody's entries": "select * from audit.person_entries(1, 1)",
         "calls no function that captures": "select audit.insert_of_core_messages()",

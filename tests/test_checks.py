@@ -169,7 +169,8 @@ def test_a_rollback_in_another_order_than_its_contents_is_found(tree, old, new):
     assert not list(sql.mirrored(tree))
     text = (tree / ROLLBACK).read_text("utf-8")
     (tree / ROLLBACK).write_text(text.replace(old, new), "utf-8")
-    assert any(fault.startswith(f"{ROLLBACK}:1: undo in this order") for fault in sql.mirrored(tree))
+    says = f"{ROLLBACK}:1: undo in this order"
+    assert any(fault.startswith(says) for fault in sql.mirrored(tree))
 
 
 def test_a_header_without_its_undo_is_found(tree):

@@ -86,7 +86,7 @@ def test_a_new_bot_has_a_row_and_a_plain_login_with_mark_and_limits(conn: psycop
                         ).fetchone() == ("Ева 🌸", "active")
     assert conn.execute(
         "select rolcanlogin, rolconnlimit, rolinherit, rolsuper or rolcreaterole or rolcreatedb or"
-        " rolreplication or rolbypassrls, rolpassword, security.kind(oid),"
+        " rolreplication or rolbypassrls, rolpassword, security.login_kind(oid),"
         " shobj_description(oid, 'pg_authid') from pg_authid where rolname = %s", [f"bot_{bot}"]
     ).fetchone() == (True, 20, True, False, None, f"bot {bot}",
                      f"bot {bot} of database {conn.info.dbname}")
@@ -157,7 +157,7 @@ def test_a_password_that_the_server_refuses_is_not_repeated(conn: psycopg.Connec
 def test_eight_bots_made_at_once_have_eight_ids_and_logins(database: Database):
     made = at_once(database, [create_bot] * 8)
     assert len(set(made)) == 8
-    assert database.execute("select count(*) from security.made() where kind = any (%s)",
+    assert database.execute("select count(*) from security.marked_logins() where kind = any (%s)",
                             [[f"bot {bot}" for bot in made]]) == [(8,)]
     for bot in made:
         assert seen_by(database, f"bot_{bot}", "select bot_id from core.bots") == [(bot,)]
@@ -171,7 +171,7 @@ def test_a_name_that_two_want_at_once_is_one_bot_s(database: Database):
             return fault.sqlstate
         return "made"
     assert sorted(at_once(database, [attempt] * 4)) == ["MB005", "MB005", "MB005", "made"]
-    assert database.execute("select count(*) from security.made()") == [(1,)]
+    assert database.execute("select count(*) from security.marked_logins()") == [(1,)]
 
 
 def test_a_bot_with_rows_is_not_dropped(conn: psycopg.Connection):
@@ -464,7 +464,8 @@ def test_a_role_that_is_there_is_not_taken_over(conn: psycopg.Connection):
         with refused(conn, "MB103"):
             conn.execute(f"select security.{function}", [name])
     assert conn.execute(
-        "select rolcanlogin, security.kind(oid), has_database_privilege(oid, current_database(),"
+        "select rolcanlogin, security.login_kind(oid),"
+        " has_database_privilege(oid, current_database(),"
         " 'connect') from pg_roles where rolname = %s", [name]).fetchone() == (False, None, False)
 
 
@@ -604,7 +605,7 @@ def test_dropping_all_logins_leaves_the_sister_s(cluster: Database, template: Da
         with database.connect() as conn:
             person(conn)
             assert call(conn, "select security.drop_logins()") == 2
-            assert call(conn, "select count(*) from security.made()") == 0
+            assert call(conn, "select count(*) from security.marked_logins()") == 0
         assert len(theirs.execute("select bot_id from core.bots")) == 1
         assert not failed_checks(sister)
 

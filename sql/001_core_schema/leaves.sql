@@ -13,7 +13,7 @@ comment on column core.leaf_hook.hook is
     'Signature; runs with the rights of whoever owns the leaf. Text, not regprocedure: pg_upgrade
 refuses a database that has such a column.';
 
-create function core.equip_leaf(p_leaf regclass)
+create function core.run_leaf_hooks(p_leaf regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -29,7 +29,7 @@ begin
 end
 $func$;
 
-comment on function core.equip_leaf(regclass) is 'Gives a new leaf to every core.leaf_hook.';
+comment on function core.run_leaf_hooks(regclass) is 'Gives a new leaf to every core.leaf_hook.';
 
 create function core.ensure_keys(p_table regclass, p_remainder integer)
 returns void
@@ -75,7 +75,7 @@ begin
         -- room on the page for the versions that the counters' updates leave until they are pruned
         case when p_table = 'core.conversations'::regclass then 80 else 100 end);
     perform core.ensure_keys(p_table, p_remainder);
-    perform core.equip_leaf(v_leaf::regclass);
+    perform core.run_leaf_hooks(v_leaf::regclass);
     return v_leaf::regclass;
 end
 $func$;
@@ -84,7 +84,7 @@ comment on function core.make_leaf(regclass, integer) is
     'Makes the hash leaf of a table for one remainder (0 to 9), with its foreign key; returns it.
 The parent''s leaf must exist. 42P07: the leaf is there already.';
 
-create function core.lacking(p_remainder integer)
+create function core.missing_leaves(p_remainder integer)
 returns table (relation regclass, has_leaf boolean)
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -100,7 +100,7 @@ where l.leaf is null or k.parent is not null and c.oid is null
 order by t.place
 $func$;
 
-comment on function core.lacking(integer) is
+comment on function core.missing_leaves(integer) is
     'The tables, parents first, that have no leaf for this remainder, or one without its foreign
 key.';
 
@@ -120,12 +120,12 @@ begin
     from generate_series(0, 9) as r
     where satisfies_hash_partition('core.bots'::regclass, 10, r, p_bot_id);
 
-    if not exists (select from core.lacking(v_remainder)) then  -- nearly always: without a lock
+    if not exists (select from core.missing_leaves(v_remainder)) then  -- without a lock
         return 0;
     end if;
     -- One maker at a time, who sees what the one before has made.
     lock table only core.bots in share update exclusive mode;
-    for v_table in select * from core.lacking(v_remainder) loop
+    for v_table in select * from core.missing_leaves(v_remainder) loop
         if v_table.has_leaf then
             perform core.ensure_keys(v_table.relation, v_remainder);
         else

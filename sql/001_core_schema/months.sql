@@ -46,7 +46,7 @@ begin
         v_leaf, v_column, v_from, v_to);
     execute format('alter table %s attach partition %s %s', p_table, v_leaf, v_bound);
     execute format('alter table %s drop constraint month_ck', v_leaf);
-    perform core.equip_leaf(v_leaf::regclass);
+    perform core.run_leaf_hooks(v_leaf::regclass);
     return v_leaf::regclass;
 end
 $func$;

@@ -21,7 +21,7 @@ begin
             hint    = 'Choose another name: a role that is there is never taken over.';
     end if;
     execute format('create role %I login', p_name);
-    perform security.equip_login(p_name, p_what, p_verifier);
+    perform security.set_up_login(p_name, p_what, p_verifier);
 end
 $func$;
 
@@ -44,7 +44,8 @@ declare
 begin
     perform security.create_login(p_name, 'admin', p_verifier);
     execute format('grant %I to %I', v_level, p_name);
-    perform security.tell('role_granted', jsonb_build_object('role', v_level, 'to', p_name));
+    perform security.run_event_hooks(
+        'role_granted', jsonb_build_object('role', v_level, 'to', p_name));
 end
 $func$;
 
@@ -80,7 +81,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    if security.kind(to_regrole(quote_ident(p_name))) in ('admin', 'worker') then
+    if security.login_kind(to_regrole(quote_ident(p_name))) in ('admin', 'worker') then
         return;
     end if;
     raise exception using
@@ -103,8 +104,8 @@ begin
             -- what the bot may do, only after SET ROLE
             || case when current_setting('server_version_num')::integer >= 160000
                     then ' with inherit false, set true' else '' end;
-    perform security.tell('role_granted',
-                          jsonb_build_object('role', 'bot_' || p_bot_id, 'to', p_name), p_bot_id);
+    perform security.run_event_hooks(
+        'role_granted', jsonb_build_object('role', 'bot_' || p_bot_id, 'to', p_name), p_bot_id);
 end
 $func$;
 
@@ -149,8 +150,8 @@ begin
             hint    = format('As a superuser: revoke %I from %I granted by <who \drg names>.',
                              v_login, p_name);
     end if;
-    perform security.tell('role_revoked', jsonb_build_object('role', v_login, 'from', p_name),
-                          p_bot_id);
+    perform security.run_event_hooks(
+        'role_revoked', jsonb_build_object('role', v_login, 'from', p_name), p_bot_id);
 end
 $func$;
 
@@ -184,7 +185,7 @@ as $func$
 declare
     v_logins  name[] := array(
         select r.rolname
-        from security.made() as m
+        from security.marked_logins() as m
         join pg_roles as r on r.oid = m.role
         order by r.rolname);
 begin

@@ -34,7 +34,7 @@ begin
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
     execute format('alter role %I set statement_timeout = ''30s''', v_login);
     execute format('alter role %I set idle_in_transaction_session_timeout = ''60s''', v_login);
-    perform security.equip_login(v_login, 'bot ' || v_bot_id, p_verifier);
+    perform security.set_up_login(v_login, 'bot ' || v_bot_id, p_verifier);
     return v_bot_id;
 end
 $func$;
@@ -58,7 +58,7 @@ begin
             message = format('there is no bot %s', quote_nullable(p_bot_id)),
             hint    = 'select * from security.list_bots() lists them.';
     end if;
-    if security.kind(to_regrole(v_login)) is distinct from 'bot ' || p_bot_id then
+    if security.login_kind(to_regrole(v_login)) is distinct from 'bot ' || p_bot_id then
         raise exception using
             errcode = 'MB105',
             message = format('bot %s has no login of this database', p_bot_id),
@@ -83,7 +83,8 @@ as $func$
 begin
     perform security.require_verifier(coalesce(p_verifier, ''));
     perform security.set_password(security.require_bot(p_bot_id), p_verifier);
-    perform security.tell('password_set', jsonb_build_object('role', 'bot_' || p_bot_id), p_bot_id);
+    perform security.run_event_hooks(
+        'password_set', jsonb_build_object('role', 'bot_' || p_bot_id), p_bot_id);
 end
 $func$;
 

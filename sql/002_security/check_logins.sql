@@ -11,7 +11,7 @@ with stranger as (
     join pg_roles as r on r.oid = m.member
     join security.roles() as o on o.role = m.roleid
     where not r.rolsuper and r.oid not in (
-        select role from security.roles() union all select role from security.made())
+        select role from security.roles() union all select role from security.marked_logins())
       and r.oid <> (select datdba from pg_database where datname = current_database())
       and has_database_privilege(r.oid, current_database(), 'connect')
 )
@@ -53,7 +53,7 @@ with login as (
            coalesce(m.kind = 'bot ' || b.bot_id, false) as is_marked
     from pg_roles as r
     full join core.bots as b on r.rolname = 'bot_' || b.bot_id
-    left join security.made() as m on m.role = r.oid
+    left join security.marked_logins() as m on m.role = r.oid
 ), granted as (
     select a.grantee, a.privilege_type, a.is_grantable, a.grantee = r.oid as to_provisioner,
            coalesce(g.rolcanlogin, false) as is_login

@@ -90,7 +90,7 @@ from (
 ) as u (class, object, part, acl)
 cross join lateral aclexplode(u.acl) as a
 where a.grantee in (
-    select role from security.roles() union all select role from security.made())
+    select role from security.roles() union all select role from security.marked_logins())
 $func$;
 
 comment on function security.check_entries() is

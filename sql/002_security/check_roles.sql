@@ -43,7 +43,7 @@ with role as (
            has_database_privilege(r.oid, d.oid, 'connect') as may_connect
     from pg_roles as r
     join pg_database as d on d.datname = current_database()
-    left join security.made() as m on m.role = r.oid
+    left join security.marked_logins() as m on m.role = r.oid
 )
 select 'no role but a superuser bypasses row level security', count(*) = 0, 'critical',
        string_agg(rolname, ', ')
@@ -81,7 +81,7 @@ select 'no level and no login made here may set what is a superuser''s to set', 
 from pg_parameter_acl as p
 cross join lateral aclexplode(p.paracl) as a
 where a.grantee = 0 or a.grantee in (
-    select role from security.made()
+    select role from security.marked_logins()
     union all
     select role from security.roles() where kind <> 'owner')
 $func$;
@@ -95,7 +95,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with made as (
     select r.oid, r.rolname, r.rolinherit, m.kind
-    from security.made() as m
+    from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role
 ), member as (
     select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,

@@ -30,7 +30,7 @@ begin
     perform security.await_turn();
     for v_login in
         select r.rolname
-        from security.made() as m
+        from security.marked_logins() as m
         join pg_roles as r on r.oid = m.role
         left join core.bots as b on r.rolname = 'bot_' || b.bot_id
         where m.kind in ('admin', 'worker', 'bot ' || b.bot_id)

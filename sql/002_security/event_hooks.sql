@@ -12,7 +12,7 @@ schema does with roles: a later migration that records it adds its own, and remo
 comment on column security.event_hook.hook is
     'Signature; runs with the rights of app_provisioner.';
 
-create function security.tell(p_kind text, p_detail jsonb, p_bot_id bigint default null)
+create function security.run_event_hooks(p_kind text, p_detail jsonb, p_bot_id bigint default null)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -29,5 +29,5 @@ begin
 end
 $func$;
 
-comment on function security.tell(text, jsonb, bigint) is
+comment on function security.run_event_hooks(text, jsonb, bigint) is
     'Tells every security.event_hook what was done; fails if one of them does.';

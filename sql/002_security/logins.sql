@@ -12,7 +12,7 @@ comment on function security.mark(text) is
     'The comment on a login that was made for this database: bot 7, an admin, a worker. A role
 without it, or with another one, is none of ours, whatever its name.';
 
-create function security.made()
+create function security.marked_logins()
 returns table (role oid, kind text)
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -25,18 +25,18 @@ cross join lateral (
 where d.classoid = 'pg_authid'::regclass and d.description = k.kind || security.mark('')
 $func$;
 
-comment on function security.made() is
+comment on function security.marked_logins() is
     'The logins that were made for this database: (role, kind: bot 7, admin or worker).';
 
-create function security.kind(p_role oid)
+create function security.login_kind(p_role oid)
 returns text
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select kind from security.made() where role = p_role
+select kind from security.marked_logins() where role = p_role
 $func$;
 
-comment on function security.kind(oid) is
+comment on function security.login_kind(oid) is
     'What a login was made as for this database: bot 7, admin or worker; null if it was not.';
 
 create function security.require_verifier(p_verifier text)
@@ -73,7 +73,7 @@ comment on function security.await_turn() is
     'Waits until nobody else changes who may connect: the server does not queue two such changes,
 the second one fails (tuple concurrently updated).';
 
-create function security.equip_login(p_login text, p_what text, p_verifier text)
+create function security.set_up_login(p_login text, p_what text, p_verifier text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -85,12 +85,12 @@ begin
     if p_verifier is not null then
         perform security.set_password(p_login, p_verifier);
     end if;
-    perform security.tell('role_made', jsonb_build_object('role', p_login, 'as', p_what),
+    perform security.run_event_hooks('role_made', jsonb_build_object('role', p_login, 'as', p_what),
                           substring(p_what from '^bot (.*)')::bigint);
 end
 $func$;
 
-comment on function security.equip_login(text, text, text) is
+comment on function security.set_up_login(text, text, text) is
     'Marks a new login, lets it connect to this database, and gives it its password.';
 
 create function security.set_password(p_login text, p_verifier text)

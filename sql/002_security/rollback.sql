@@ -11,7 +11,7 @@ declare
     v_logins  text;
 begin
     select string_agg(r.rolname, ', ' order by r.rolname) into v_logins
-    from security.made() as m
+    from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role;
     if v_logins is not null
        and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
@@ -127,13 +127,13 @@ drop function security.rotate_bot_password(bigint, text);
 drop function security.require_bot(bigint);
 drop function security.create_bot(text, text);
 drop function security.set_password(text, text);
-drop function security.equip_login(text, text, text);
+drop function security.set_up_login(text, text, text);
 drop function security.await_turn();
 drop function security.require_verifier(text);
-drop function security.kind(oid);
-drop function security.made();
+drop function security.login_kind(oid);
+drop function security.marked_logins();
 drop function security.mark(text);
-drop function security.tell(text, jsonb, bigint);
+drop function security.run_event_hooks(text, jsonb, bigint);
 drop table security.event_hook;
 drop table security.bot_token;
 

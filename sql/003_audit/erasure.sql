@@ -32,7 +32,7 @@ comment on function audit.person_ids(bigint, bigint) is
     'The contacts and conversations that a person is or was to a bot, by the tables and by the
 log.';
 
-create function audit.blank(p_values json, p_is_block boolean, p_hit boolean[])
+create function audit.redact_values(p_values json, p_is_block boolean, p_hit boolean[])
 returns json
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -46,10 +46,10 @@ select json_object_agg(
 from json_each(p_values) as c
 $func$;
 
-comment on function audit.blank(json, boolean, boolean[]) is
+comment on function audit.redact_values(json, boolean, boolean[]) is
     'The values of an entry with those of the rows hit replaced by [erased].';
 
-create function audit.hits(p_entry audit.security_audit_log, p_key text, p_ids bigint[])
+create function audit.match_rows(p_entry audit.security_audit_log, p_key text, p_ids bigint[])
 returns boolean[]
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -62,7 +62,7 @@ select case when p_entry.is_block
             else array[(p_entry.row_keys ->> p_key)::bigint = any (p_ids)] end
 $func$;
 
-comment on function audit.hits(audit.security_audit_log, text, bigint[]) is
+comment on function audit.match_rows(audit.security_audit_log, text, bigint[]) is
     'For each row of an entry, whether a column of its key is one of these ids.';
 
 create function audit.person_entries(p_bot_id bigint, p_telegram_id bigint)
@@ -78,7 +78,7 @@ cross join lateral (values
     ('core.messages', 'conversation_id', p.conversation_ids)
 ) as t (table_name, key, ids)
 join audit.security_audit_log as l on l.table_name = t.table_name and l.bot_id = p_bot_id
-cross join lateral audit.hits(l, t.key, t.ids) as h (hit)
+cross join lateral audit.match_rows(l, t.key, t.ids) as h (hit)
 where true = any (h.hit)
 $func$;
 
@@ -121,7 +121,7 @@ $func$;
 comment on function audit.leaves_of(bigint[]) is
     'The leaves of entries as they are now; null for one that is not sealed.';
 
-create function audit.blank_entries(p_bot_id bigint, p_telegram_id bigint)
+create function audit.redact_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, row_count integer, was bytea)
 language sql
 set search_path = pg_catalog, pg_temp
@@ -132,8 +132,8 @@ with person as materialized (
     select entry_id, leaf from audit.leaves_of(array(select entry_id from person))
 ), blanked as (
     update audit.security_audit_log as l
-    set old_values = audit.blank(l.old_values, l.is_block, p.hit),
-        new_values = audit.blank(l.new_values, l.is_block, p.hit)
+    set old_values = audit.redact_values(l.old_values, l.is_block, p.hit),
+        new_values = audit.redact_values(l.new_values, l.is_block, p.hit)
     from person as p
     where l.entry_id = p.entry_id
     returning l.entry_id, cardinality(array_positions(p.hit, true)) as hits
@@ -141,7 +141,7 @@ with person as materialized (
 select b.entry_id, b.hits, w.leaf from blanked as b join was as w using (entry_id)
 $func$;
 
-comment on function audit.blank_entries(bigint, bigint) is
+comment on function audit.redact_entries(bigint, bigint) is
     'Blanks all values of a person''s rows; keys stay. Returns which entries, how many rows of each,
 and the leaf that each had (null: not sealed).';
 
@@ -162,7 +162,7 @@ begin
     select array_agg(e.entry_id), sum(e.row_count),
            jsonb_object_agg(e.entry_id, encode(e.was, 'hex'))
     into v_entries, v_rows, v_was
-    from audit.blank_entries(p_bot_id, p_telegram_id) as e;
+    from audit.redact_entries(p_bot_id, p_telegram_id) as e;
     if v_entries is null or p_reason is null or p_reason !~ '\S' then
         raise exception using
             errcode = 'MB207',

@@ -94,12 +94,12 @@ revoke all on schema core, security from app_auditor;
 -- How an entry ends -----------------------------------------------------------
 
 drop function audit.erase(bigint, bigint, text);
-drop function audit.blank_entries(bigint, bigint);
+drop function audit.redact_entries(bigint, bigint);
 drop function audit.leaves_of(bigint[]);
 drop function audit.renew_salts(bigint[]);
 drop function audit.person_entries(bigint, bigint);
-drop function audit.hits(audit.security_audit_log, text, bigint[]);
-drop function audit.blank(json, boolean, boolean[]);
+drop function audit.match_rows(audit.security_audit_log, text, bigint[]);
+drop function audit.redact_values(json, boolean, boolean[]);
 drop function audit.person_ids(bigint, bigint);
 drop function audit.drop_expired();
 drop function audit.expired_months();

@@ -41,7 +41,8 @@ begin
         return;
     end if;
     if v_doc is null then
-        return query select * from json_import.value_defects(json_import.tame(p_text)::json);
+        return query
+        select * from json_import.value_defects(json_import.mask_escapes(p_text)::json);
         return;
     end if;
     if json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then

@@ -1,6 +1,6 @@
 -- One file of messages, looked at closely.
 
-create function json_import.take_over(
+create function json_import.drop_backup_messages(
     p_bot_id           bigint,
     p_chat_id          bigint,
     p_conversation_id  bigint,
@@ -44,7 +44,7 @@ begin
 end
 $func$;
 
-comment on function json_import.take_over(bigint, bigint, bigint, jsonb, bigint) is
+comment on function json_import.drop_backup_messages(bigint, bigint, bigint, jsonb, bigint) is
     'Removes what backups had added of the messages that now come from the conversation itself.';
 
 create function json_import.wrapper_of(p_doc jsonb)
@@ -103,7 +103,8 @@ begin
         update json_import.file set must_reread = true
         where bot_id = p_bot_id and chat_id = p_chat_id and kind = 'backup';
     end if;
-    perform json_import.take_over(p_bot_id, p_chat_id, v_conversation_id, p_doc, v_known);
+    perform json_import.drop_backup_messages(
+        p_bot_id, p_chat_id, v_conversation_id, p_doc, v_known);
 
     insert into core.messages (
         bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)

@@ -18,7 +18,7 @@ $func$;
 comment on function json_import.message_digest(text, text, timestamptz, jsonb) is
     'A 64-bit hash of what a message says; their sum tells two sets of messages apart.';
 
-create function json_import.closer_time(p_ts text)
+create function json_import.parse_rarer_time(p_ts text)
 returns timestamptz
 language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
@@ -43,7 +43,7 @@ end
 from (select translate(p_ts, '0123456789', '')) as s (shape)
 $func$;
 
-comment on function json_import.closer_time(text) is
+comment on function json_import.parse_rarer_time(text) is
     'A message''s time of a less usual spelling; null where it needs to_time, or is none.';
 
 create function json_import.plain_messages(p_lists jsonb[])
@@ -73,7 +73,7 @@ from (
                when length(m.ts) between 1 and 13 and ltrim(m.ts, '0123456789') = ''
                then to_timestamp(case when m.ts::float8 < 100000000000
                                       then m.ts::float8 else m.ts::float8 / 1000 end)
-               else json_import.closer_time(m.ts)
+               else json_import.parse_rarer_time(m.ts)
            end as sent_at
     from (
         select m.*, m.usual::timestamptz as clock

@@ -103,7 +103,7 @@ drop function json_import.recount(bigint, bigint, bigint);
 drop function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb);
 drop function json_import.merge_wrapper(jsonb, jsonb, jsonb);
 drop function json_import.wrapper_of(jsonb);
-drop function json_import.take_over(bigint, bigint, bigint, jsonb, bigint);
+drop function json_import.drop_backup_messages(bigint, bigint, bigint, jsonb, bigint);
 drop function json_import.same_head(json_import.file, jsonb);
 drop function json_import.ensure_conversation(bigint, bigint, bigint);
 drop function json_import.lacks_profile(bigint, bigint, bigint);
@@ -118,7 +118,7 @@ drop function json_import.profiles_of(jsonb, text, bigint);
 drop function json_import.messages_of(jsonb);
 drop function json_import.are_plain(jsonb);
 drop function json_import.plain_messages(jsonb[]);
-drop function json_import.closer_time(text);
+drop function json_import.parse_rarer_time(text);
 drop function json_import.message_digest(text, text, timestamptz, jsonb);
 -- What is wrong with it -------------------------------------------------------
 
@@ -141,8 +141,8 @@ drop function json_import.value_defects(json);
 drop function json_import.real_step(text);
 drop function json_import.value_fault(json);
 drop function json_import.children(json, text);
-drop function json_import.untame(text);
-drop function json_import.tame(text);
+drop function json_import.unmask_escapes(text);
+drop function json_import.mask_escapes(text);
 drop function json_import.syntax_defects(text);
 drop function json_import.is_cut_token(text, text);
 drop function json_import.byte_defects(bytea);

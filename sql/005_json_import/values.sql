@@ -1,6 +1,6 @@
 -- Values and keys that no column can hold.
 
-create function json_import.tame(p_json text)
+create function json_import.mask_escapes(p_json text)
 returns text
 language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
@@ -10,12 +10,12 @@ select regexp_replace(
     '\1' || chr(1114110) || '\2', 'g')
 $func$;
 
-comment on function json_import.tame(text) is
+comment on function json_import.mask_escapes(text) is
     'A JSON text in which \u0000 and surrogates are harmless: the server''s functions refuse to
 walk a document that holds such an escape anywhere. U+10FFFE, which is no character, stands for the
 \u.';
 
-create function json_import.untame(p_json text)
+create function json_import.unmask_escapes(p_json text)
 returns text
 language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
@@ -23,7 +23,7 @@ as $func$
 select regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g')
 $func$;
 
-comment on function json_import.untame(text) is 'The text that was tamed.';
+comment on function json_import.unmask_escapes(text) is 'The text that mask_escapes was given.';
 
 create function json_import.children(p_json json, p_pointer text)
 returns table (pointer text, value json)
@@ -46,7 +46,7 @@ language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    perform json_import.untame(p_json::text)::jsonb;
+    perform json_import.unmask_escapes(p_json::text)::jsonb;
     return null;
 exception
     when untranslatable_character then
@@ -59,7 +59,7 @@ end
 $func$;
 
 comment on function json_import.value_fault(json) is
-    'Why jsonb can''t hold a tamed string or number (MB409 to MB411); null if it can.';
+    'Why jsonb can''t hold a masked string or number (MB409 to MB411); null if it can.';
 
 create function json_import.real_step(p_step text)
 returns text
@@ -69,12 +69,12 @@ as $func$
 select case
     when strpos(p_step, chr(1114110)) = 0 then p_step
     when json_import.value_fault(to_json(p_step)) is null
-        then json_import.untame(to_json(p_step)::text)::jsonb #>> '{}'
+        then json_import.unmask_escapes(to_json(p_step)::text)::jsonb #>> '{}'
 end
 $func$;
 
 comment on function json_import.real_step(text) is
-    'A step of a pointer through a tamed document as it really is; null if the key is no text.';
+    'A step of a pointer through a masked document as it really is; null if the key is no text.';
 
 create function json_import.value_defects(p_json json)
 returns setof json_import.defect
@@ -106,14 +106,14 @@ select s.pointer, f.code,
        case f.code when 'MB409' then '\u0000 in a string'
                    when 'MB410' then 'half a surrogate pair in a string'
                    else 'a number that numeric can''t hold' end,
-       left(json_import.untame(s.value::text), 200)
+       left(json_import.unmask_escapes(s.value::text), 200)
 from suspect as s
 cross join lateral (select json_import.value_fault(s.value)) as f (code)
 where f.code is not null
 $func$;
 
 comment on function json_import.value_defects(json) is
-    'The strings and numbers, at any depth of a tamed document, that jsonb can''t hold (MB409 to
+    'The strings and numbers, at any depth of a masked document, that jsonb can''t hold (MB409 to
 MB411). A key that is one names its object.';
 
 create function json_import.duplicate_keys(p_json json)
