@@ -22,17 +22,29 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 -- Who logs in
 \ir event_hooks.sql
 \ir logins.sql
+\ir bot_limits.sql
 \ir bots.sql
 \ir drop_bot.sql
 \ir admins_and_workers.sql
 \ir tokens.sql
 \ir bot_list.sql
 
+-- What is there, and what was accepted
+\ir inventory_scope.sql
+\ir inventory_relations.sql
+\ir inventory_objects.sql
+\ir inventory_cluster.sql
+\ir inventory_rows.sql
+\ir inventory.sql
+\ir acceptance.sql
+\ir accept_inventory.sql
+
 -- Who may do what
 \ir database.sql
 \ir core_rights.sql
 
 -- Whether all of it holds
+\ir check_exceptions.sql
 \ir check_roles.sql
 \ir check_logins.sql
 \ir check_tables.sql
@@ -41,3 +53,5 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who may call what
 \ir rights.sql
+
+select security.accept_inventory('002_security');

@@ -24,7 +24,7 @@ begin
         v_login := 'bot_' || v_bot_id;
         continue when to_regrole(v_login) is not null;
         begin
-            execute format('create role %I login connection limit 20 in role app_bot', v_login);
+            execute format('create role %I login in role app_bot', v_login);
             exit;
         exception when duplicate_object or unique_violation then
             null;  -- a sister database was faster
@@ -32,16 +32,15 @@ begin
     end loop;
     perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
-    execute format('alter role %I set statement_timeout = ''30s''', v_login);
-    execute format('alter role %I set idle_in_transaction_session_timeout = ''60s''', v_login);
     perform security.set_up_login(v_login, 'bot ' || v_bot_id, p_verifier);
+    perform security.apply_limits((v_bot_id, 20, '30 seconds', '60 seconds'));
     return v_bot_id;
 end
 $func$;
 
 comment on function security.create_bot(text, text) is
     'Makes a bot and its login bot_<id>; returns bot_id. At most 20 connections, 30 s a statement,
-60 s idle in a transaction (alter role changes these). Without a SCRAM verifier the login has no
+60 s idle in a transaction (set_bot_limits changes these). Without a SCRAM verifier the login has no
 password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible name.';
 
 create function security.require_bot(p_bot_id bigint)

@@ -28,8 +28,8 @@ select 'no function elsewhere runs as a superuser, or as a role of ours, for a l
 from pg_proc as p
 join pg_roles as r on r.oid = p.proowner
 join pg_namespace as n on n.oid = p.pronamespace
-where p.prosecdef and n.nspname not in (
-          select room from security.rooms() union all values ('pg_catalog'), ('information_schema'))
+where p.prosecdef and not security.is_server_schema(n.nspname)
+  and n.nspname not in (select schema_name from security.schema_owner)
   and (r.rolsuper or r.rolbypassrls or r.oid in (select role from security.roles()))
   and has_function_privilege('app_super_admin', p.oid, 'execute')
 union all

@@ -11,7 +11,7 @@ with granted as (
            format('%s on %s to %s', a.privilege_type, c.oid::regclass, a.grantee::regrole) as shown
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as r on r.room = n.nspname
+    join security.schema_owner as r on r.schema_name = n.nspname
     cross join lateral (
         select null::name, c.relacl
         union all
@@ -66,7 +66,7 @@ select 'a schema of ours lets roles of ours in, and nobody make things there', c
        'critical', string_agg(format('%s on %s to %s', a.privilege_type, n.nspname,
                                      a.grantee::regrole), ', ')
 from pg_namespace as n
-join security.rooms() as r on r.room = n.nspname
+join security.schema_owner as r on r.schema_name = n.nspname
 cross join lateral aclexplode(n.nspacl) as a
 where a.grantee <> n.nspowner
   and (a.privilege_type <> 'USAGE' or a.is_grantable
@@ -96,7 +96,7 @@ $func$;
 comment on function security.check_entries() is
     'The part of security.check() about rights on schemas, and on the server''s own catalogs.';
 
-create function security.check()
+create function security.check_rules()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 security definer
@@ -127,6 +127,26 @@ union all
 select * from security.check_owners()
 $func$;
 
+comment on function security.check_rules() is
+    'Whether the rules of this schema hold, whatever was accepted, one row each: (check_name, ok,
+severity critical or notice, detail: what breaks it). A notice names what only the cluster''s
+operator can change.';
+
+create function security.check()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select * from security.check_rules()
+union all
+select format('%s %s is as accepted', d.kind, d.object), false, 'difference',
+       format('accepted: %s; live: %s', coalesce(d.accepted, 'not there'),
+              coalesce(d.live, 'not there'))
+from security.differences() as d
+$func$;
+
 comment on function security.check() is
-    'Whether the rules of this schema hold, one row each: (check_name, ok, severity critical or
-notice, detail: what breaks it). A notice names what only the cluster''s operator can change.';
+    'Whether the rules hold (security.check_rules), then what is not as it was last accepted
+(security.differences), a row each of severity difference.';

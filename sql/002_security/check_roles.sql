@@ -1,38 +1,5 @@
 -- security.check(), part 1: roles and their members.
 
-create function security.roles()
-returns table (role oid, rolname name, kind text)
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select r.oid, r.rolname, k.kind
-from (values
-    ('app_base', 'level'), ('app_bot', 'level'), ('app_admin', 'level'),
-    ('app_super_admin', 'level'), ('app_backup', 'reader'),
-    ('app_owner', 'owner'), ('app_upkeep', 'owner'), ('app_provisioner', 'owner'),
-    ('app_importer', 'owner'), ('app_auditor', 'owner'), ('app_maintainer', 'owner')
-) as k (rolname, kind)
-join pg_roles as r on r.rolname = k.rolname
-$func$;
-
-comment on function security.roles() is
-    'The roles that are ours: (role, rolname, kind: level, reader or owner). Nobody logs in as
-one.';
-
-create function security.rooms()
-returns table (room name, owner name)
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select n.nspname, r.rolname
-from pg_namespace as n
-join pg_roles as r on r.oid = n.nspowner
-where r.oid in (select role from security.roles() where kind = 'owner')
-   or n.nspname in ('core', 'core_partitions', 'core_upkeep', 'security')
-$func$;
-
-comment on function security.rooms() is 'The schemas that are ours, and who owns each.';
-
 create function security.check_roles()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
@@ -99,7 +66,7 @@ with made as (
     join pg_roles as r on r.oid = m.role
 ), member as (
     select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,
-           coalesce(a.kind, '') as kind, o.kind as own_kind,
+           coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname,
            format('%s of %s', m.member::regrole, m.roleid::regrole) as shown
     from pg_auth_members as m
     join pg_roles as p on p.oid = m.roleid
@@ -136,6 +103,13 @@ select 'a worker may do nothing before SET ROLE', count(*) = 0, 'critical',
 from made as w
 where w.kind = 'worker' and (w.rolinherit or exists (
     select from member where member = w.oid and pg_has_role(w.oid, roleid, 'usage')))
+union all
+select 'a level is a member of the one below, who backs up of nothing', count(*) = 0, 'critical',
+       string_agg(shown, ', ')
+from member
+where own_kind in ('level', 'reader')
+  and (rolname, role) not in (('app_super_admin', 'app_admin'), ('app_admin', 'app_bot'),
+                              ('app_bot', 'app_base'))
 union all
 select 'no level and no login made here hands out a role', count(*) = 0, 'critical',
        string_agg(shown, ', ')

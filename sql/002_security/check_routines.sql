@@ -10,7 +10,7 @@ with routine as (
            coalesce(p.proacl, acldefault('f', p.proowner)) as acl
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    join security.rooms() as r on r.room = n.nspname
+    join security.schema_owner as r on r.schema_name = n.nspname
 )
 select 'no function of ours can be executed by everybody', count(*) = 0, 'critical',
        string_agg(r.shown, ', ')
@@ -29,7 +29,7 @@ select 'every function of ours pins its search path', count(*) = 0, 'critical',
        string_agg(shown, ', ')
 from routine
 where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)
-  and shown <> 'performance.maintain()'  -- it commits, which a routine with settings can't
+  and oid not in (select * from security.exceptions('unpinned path'))
 union all
 select 'every definer runs with row level security on', count(*) = 0, 'critical',
        string_agg(shown, ', ')
@@ -41,10 +41,11 @@ from routine as r
 join pg_roles as o on o.oid = r.proowner
 where r.prosecdef and (o.rolsuper or o.rolcanlogin)
 union all
-select 'triggers rest for the import only', count(*) = 0, 'critical', string_agg(shown, ', ')
+select 'triggers rest where that was registered only', count(*) = 0, 'critical',
+       string_agg(shown, ', ')
 from routine
 where array_to_string(proconfig, ',') ~* 'session_replication_role'
-  and shown !~ '^json_import\.load_conversations\('
+  and oid not in (select * from security.exceptions('replica mode'))
 $func$;
 
 comment on function security.check_routines() is
@@ -57,17 +58,17 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with relation as (
     select c.oid, c.relkind, c.relowner, c.relacl, c.reloptions, n.nspowner,
-           r.room is not null as is_ours
+           r.schema_name is not null as is_ours
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
-    left join security.rooms() as r on r.room = n.nspname
+    left join security.schema_owner as r on r.schema_name = n.nspname
 )
 select 'each schema has its owner', count(*) = 0, 'critical',
-       string_agg(format('%s: %s', e.room, coalesce(r.owner, 'nobody')), ', ')
-from (values ('core', 'app_owner'), ('core_partitions', 'app_owner'),
-             ('core_upkeep', 'app_upkeep'), ('security', 'app_provisioner')) as e (room, owner)
-left join security.rooms() as r on r.room = e.room
-where r.owner is distinct from e.owner
+       string_agg(format('%s: %s', s.schema_name, coalesce(r.rolname, 'nobody')), ', ')
+from security.schema_owner as s
+left join pg_namespace as n on n.nspname = s.schema_name
+left join pg_roles as r on r.oid = n.nspowner
+where r.rolname is distinct from s.owner
 union all
 select 'everything in a schema is its owner''s', count(*) = 0, 'critical',
        string_agg(u.object, ', ')
@@ -77,7 +78,7 @@ from (
     select p.oid::regprocedure::text
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    join security.rooms() as r on r.room = n.nspname
+    join security.schema_owner as r on r.schema_name = n.nspname
     where p.proowner <> n.nspowner
 ) as u (object)
 union all
@@ -98,7 +99,7 @@ union all
 select 'what is made later is nobody else''s', count(*) = 0, 'critical',
        string_agg(o.rolname, ', ')
 from security.roles() as o
-where o.kind = 'owner' and o.rolname in (select owner from security.rooms()) and (
+where o.kind = 'owner' and o.rolname in (select owner from security.schema_owner) and (
     not exists (
         select from pg_default_acl
         where defaclrole = o.role and defaclnamespace = 0 and defaclobjtype = 'f')

@@ -9,7 +9,7 @@ with kept as (
     select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, b.attnum
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as r on r.room = n.nspname
+    join security.schema_owner as r on r.schema_name = n.nspname
     join pg_attribute as b on b.attrelid = c.oid and b.attname = 'bot_id' and not b.attisdropped
     where c.relkind in ('r', 'p')
 )
@@ -91,7 +91,7 @@ with policy as (
     from pg_policy as p
     join pg_class as c on c.oid = p.polrelid
     join pg_namespace as n on n.oid = c.relnamespace
-    join security.rooms() as w on w.room = n.nspname
+    join security.schema_owner as w on w.schema_name = n.nspname
     cross join lateral unnest(p.polroles) as g (grantee)
     left join pg_roles as r on r.oid = g.grantee
     left join security.roles() as o on o.role = g.grantee

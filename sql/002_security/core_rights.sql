@@ -18,8 +18,8 @@ begin
     perform security.admit('core.bot_names', r, 'select')
     from unnest(array['app_super_admin', 'app_backup']) as r;
     perform security.admit('core.stale_days', 'app_backup', 'select');
-    perform security.protect('security.bot_token');
-    perform security.admit('security.bot_token', 'app_provisioner', 'all');
+    perform security.protect(t), security.admit(t, 'app_provisioner', 'all')
+    from unnest(array['security.bot_token', 'security.bot_limit']::regclass[]) as t;
 end
 $protect$;
 

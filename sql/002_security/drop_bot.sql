@@ -122,6 +122,7 @@ begin
             hint    = 'Take a backup, then repeat with p_discard => true.';
     end if;
     delete from security.bot_token where bot_id = p_bot_id;
+    delete from security.bot_limit where bot_id = p_bot_id;
     delete from core.bots where bot_id = p_bot_id;
     perform security.drop_role(v_login);
 end

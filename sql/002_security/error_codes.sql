@@ -1,4 +1,4 @@
--- Error codes MB101 to MB110.
+-- Error codes MB101 to MB129.
 
 insert into core.error_code (code, name, meaning, remedy) values
     ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
@@ -20,4 +20,12 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB109', 'not_protectable',  'The table has no bot_id to protect its rows by.',
         'Add a column bot_id bigint.'),
     ('MB110', 'password_not_set', 'The server refused a password.',
-        'Read the message: it is the server''s.');
+        'Read the message: it is the server''s.'),
+    ('MB111', 'not_as_accepted',  'The database is not what was last accepted.',
+        'select * from security.differences() shows each difference: put it back, or accept it.'),
+    ('MB112', 'rule_broken',      'A rule of security.check() is broken; nobody can accept that.',
+        'Mend what the message names.'),
+    ('MB113', 'not_an_acceptor',  'The caller may not accept differences.',
+        'Do it as the database''s owner.'),
+    ('MB114', 'invalid_limits',   'A bot can''t have these limits.',
+        'Take 1 to 1000 connections, and times of 1 second to 1 day.');

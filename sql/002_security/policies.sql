@@ -10,11 +10,14 @@ begin
         execute format('drop policy %I on %s', p_name, p_table);
     end if;
     execute format('create policy %I on %s %s', p_name, p_table, p_definition);
+    if not exists (select from pg_class where oid = p_table and relispartition) then
+        perform security.accept_facts('security.set_policy', array[p_name || ' on ' || p_table]);
+    end if;
 end
 $func$;
 
 comment on function security.set_policy(regclass, text, text) is
-    'Makes a policy, in place of one of the same name.';
+    'Makes a policy, in place of one of the same name, and accepts it.';
 
 create function security.admit(p_table regclass, p_role text, p_command text)
 returns void

@@ -15,9 +15,14 @@ grant execute on function
     security.grant_bot_to_admin(bigint, text),
     security.revoke_bot_from_admin(bigint, text),
     security.set_bot_token(bigint, text),
-    security.check()
+    security.set_bot_limits(bigint, integer, interval, interval),
+    security.check(), security.check_rules(), security.inventory(), security.differences()
 to app_super_admin, app_owner;
-grant execute on function security.drop_logins(), security.admit_logins() to app_owner;
+grant execute on function
+    security.drop_logins(), security.admit_logins(), security.expect_inventory(),
+    security.accept_inventory(text), security.accept_cluster(text),
+    security.accept_facts(text, text[]), security.in_migration()
+to app_owner;
 grant execute on function
     security.refuse_write(), security.refuse_truncate(regclass),
     security.protect(regclass), security.protect_leaf(regclass),
@@ -32,6 +37,18 @@ to app_owner;
 grant usage on schema core_upkeep to app_owner;
 
 insert into core.leaf_hook (hook) values ('security.protect_leaf(regclass)');
+
+-- Rows on which promises rest
+do $rows$
+begin
+    perform security.inventory_rows('core.error_code', '{code}');
+    perform security.inventory_rows('core.leaf_hook', '{hook}');
+    perform security.inventory_rows('security.event_hook', '{hook}');
+    perform security.inventory_rows('security.schema_owner', '{schema_name}');
+    perform security.inventory_rows('security.rule_exception', '{rule,routine}');
+    perform security.inventory_rows('security.inventoried_table', '{relation}');
+end
+$rows$;
 
 do $owners$
 begin

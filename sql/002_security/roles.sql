@@ -92,6 +92,39 @@ comment on function security.ensure_owner(text, boolean) is
     'The same for a role that is to own a schema: the caller becomes a member of it, and what it
 makes can''t be executed by everybody. MB101.';
 
+create table security.schema_owner (
+    schema_name  name  not null,
+    owner        name  not null,
+
+    constraint schema_owner_pk primary key (schema_name)
+);
+
+comment on table security.schema_owner is
+    'The schemas that are ours, and the role that owns each and all that is in it. Kept by
+security.hand_over, which every migration calls for its own schemas.';
+
+create function security.roles()
+returns table (role oid, rolname name, kind text, purpose text)
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select r.oid, r.rolname, k.kind, k.purpose
+from (
+    values ('app_base'::name, 'level', 'level base'), ('app_bot', 'level', 'level bot'),
+           ('app_admin', 'level', 'level admin'), ('app_super_admin', 'level', 'level super_admin'),
+           ('app_backup', 'reader', 'reader for backups')
+    union all
+    select owner, 'owner', 'owner of ' || string_agg(schema_name, ', ' order by schema_name)
+    from security.schema_owner
+    group by owner
+) as k (rolname, kind, purpose)
+join pg_roles as r on r.rolname = k.rolname
+$func$;
+
+comment on function security.roles() is
+    'The roles that are ours: (role, rolname, kind: level, reader or owner, purpose: what it is,
+whatever it is called). Nobody logs in as one.';
+
 create function security.hand_over(p_schema text, p_owner text)
 returns void
 language plpgsql
@@ -126,11 +159,16 @@ begin
     if p_owner <> current_user then
         execute format('revoke create on database %I from %I', current_database(), p_owner);
     end if;
+    delete from security.schema_owner where schema_name = p_schema;
+    if p_owner <> current_user then
+        insert into security.schema_owner (schema_name, owner) values (p_schema, p_owner);
+    end if;
 end
 $func$;
 
 comment on function security.hand_over(text, text) is
-    'Makes a role the owner of a schema and of all that is in it. One owner per schema: a dump is
+    'Makes a role the owner of a schema and of all that is in it, and notes it in
+security.schema_owner; the caller''s own role takes a schema back. One owner per schema: a dump is
 restored with exactly these owners, so a definer never becomes somebody else.';
 
 do $roles$

@@ -40,6 +40,7 @@ $owners$;
 -- Whether all of it holds -----------------------------------------------------
 
 drop function security.check();
+drop function security.check_rules();
 drop function security.check_owners();
 drop function security.check_routines();
 drop function security.check_entries();
@@ -51,8 +52,8 @@ drop function security.check_logins();
 drop function security.check_strangers();
 drop function security.check_members();
 drop function security.check_roles();
-drop function security.rooms();
-drop function security.roles();
+drop function security.exceptions(text);
+drop table security.rule_exception;
 
 -- Who may do what -------------------------------------------------------------
 
@@ -102,6 +103,44 @@ drop function security.protect_database();
 drop function security.admit_logins();
 drop table security.public_right;
 
+-- What is there, and what was accepted ----------------------------------------
+
+drop function security.accept_cluster(text);
+drop function security.accept_inventory(text);
+drop function security.accept(text, text);
+drop function security.expect_inventory();
+drop function security.require_acceptor();
+drop function security.accept_facts(text, text[]);
+drop function security.write_acceptance(text, jsonb);
+drop function security.acceptance_record(security.acceptance);
+drop function security.in_migration();
+drop function security.differences();
+drop function security.accepted_digest();
+drop table security.acceptance;
+drop table security.accepted_fact;
+drop function security.inventory();
+drop function security.relation_facts();
+drop function security.row_facts();
+drop function security.inventory_rows(regclass, name[], name[]);
+drop table security.inventoried_table;
+drop function security.server_right_facts();
+drop function security.replication_facts();
+drop function security.setting_facts();
+drop function security.role_facts();
+drop function security.comment_facts(oid[]);
+drop function security.schema_facts();
+drop function security.routine_facts();
+drop function security.attached_facts(oid[]);
+drop function security.table_facts(oid[]);
+drop function security.view_digest(oid);
+drop function security.body_digest(text);
+drop function security.in_words(aclitem[], oid);
+drop function security.covered_routines();
+drop function security.covered_relations();
+drop function security.is_server_schema(name);
+drop function security.bot_grantees();
+drop function security.role_name(oid);
+
 -- Who logs in -----------------------------------------------------------------
 
 drop function security.find_bot(text);
@@ -117,6 +156,10 @@ drop function security.create_admin(text, text, boolean);
 drop function security.grant_bot(bigint, text);
 drop function security.require_login(text);
 drop function security.create_login(text, text, text);
+drop function security.login_differences();
+drop function security.set_bot_limits(bigint, integer, interval, interval);
+drop function security.apply_limits(security.bot_limit);
+drop function security.settings_of(security.bot_limit);
 drop function security.drop_bot(bigint, boolean);
 drop function security.discard_rows(bigint);
 drop function security.has_rows(bigint);
@@ -135,6 +178,7 @@ drop function security.marked_logins();
 drop function security.mark(text);
 drop function security.run_event_hooks(text, jsonb, bigint);
 drop table security.event_hook;
+drop table security.bot_limit;
 drop table security.bot_token;
 
 -- What protects a table -------------------------------------------------------
@@ -155,13 +199,15 @@ drop function security.caller();
 drop function security.policy_user();
 drop function security.policy_bot_id();
 drop function security.hand_over(text, text);
+drop function security.roles();
+drop table security.schema_owner;
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
 
 -- What everything else names --------------------------------------------------
 
-delete from core.error_code where code between 'MB101' and 'MB110';
+delete from core.error_code where code between 'MB101' and 'MB129';
 
 drop schema security;
 

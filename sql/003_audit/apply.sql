@@ -8,6 +8,8 @@ set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 set local row_security = on;  -- or no function could name a table whose rows are filtered
 
+select security.expect_inventory();
+
 -- What everything else names
 \ir schemas.sql
 \ir error_codes.sql
@@ -42,3 +44,5 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Where it begins
 \ir first_captures.sql
+
+select security.accept_inventory('003_audit');

@@ -118,6 +118,10 @@ begin
     insert into audit.capture (relation, policy) values (p_table, p_policy)
     on conflict (relation) do update set policy = excluded.policy;
     perform audit.note_capture(jsonb_build_object('table', p_table::text, 'policy', p_policy));
+    perform security.accept_facts('audit.compile', array[
+        audit.capture_name(p_table, 'INSERT') || '()',
+        audit.capture_name(p_table, 'UPDATE') || '()',
+        audit.capture_name(p_table, 'DELETE') || '()', p_table::text || ' of audit.capture']);
 end
 $func$;
 
@@ -135,7 +139,8 @@ as $func$
 begin
     -- what the migration itself sets up is where the log begins
     if exists (select from audit.seal where seal_id > 0)
-       or exists (select from audit.security_audit_log) then
+       or exists (select from audit.security_audit_log
+                  where kind is distinct from 'inventory_accepted') then
         perform audit.record_event('capture', 'notice', p_detail);
     end if;
 end

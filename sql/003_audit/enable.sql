@@ -30,6 +30,10 @@ begin
     if exists (select from pg_partitioned_table where partrelid = p_table) then
         perform audit.guard_leaf(l.leaf) from core.leaves(p_table) as l;
     end if;
+    perform security.accept_facts('audit.attach', array[
+        'audit_insert on ' || p_table, 'audit_update on ' || p_table, 'audit_delete on ' || p_table,
+        'audit_truncate on ' || p_table,
+        format('refuse_leaf_write on %s (each partition)', p_table)]);
 end
 $func$;
 
@@ -149,6 +153,8 @@ begin
     on conflict (relation, column_name) do update set mark = excluded.mark;
     perform audit.note_capture(jsonb_build_object(
         'table', p_table::text, 'column', p_column, 'mark', p_mark));
+    perform security.accept_facts('audit.mark_column', array[
+        format('%s, %s of audit.marked_column', p_table, p_column)]);
     perform audit.refresh(p_table);
 end
 $func$;

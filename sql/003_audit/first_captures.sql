@@ -17,7 +17,13 @@ begin
         perform audit.enable(v_table, case when v_table = 'core.messages'::regclass then 'keys'
                                            else 'changed' end);
     end loop;
+    perform security.inventory_rows('audit.capture', '{relation}');
+    perform security.inventory_rows('audit.marked_column', '{relation,column_name}');
     perform security.hand_over(s, 'app_auditor')
     from unnest(array['audit_partitions', 'audit']) as s;
+    -- what was accepted before there was a log
+    perform audit.log_event('inventory_accepted', 'notice', security.acceptance_record(a))
+    from security.acceptance as a
+    order by a.acceptance_id;
 end
 $begin$;

@@ -82,44 +82,18 @@ returns bytea
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
--- xmin: what was made anew, or off and on again in the meantime, is another row
-with part (line) as (
-    select concat_ws('|', 'trigger', t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype,
-                     pg_get_expr(t.tgqual, t.tgrelid), t.tgfoid::regprocedure, t.xmin)
-    from pg_trigger as t
-    join pg_class as c on c.oid = t.tgrelid
-    join pg_proc as p on p.oid = t.tgfoid
-    where not t.tgisinternal
-      and (p.pronamespace = 'audit'::regnamespace
-           or c.relnamespace::regnamespace::text in ('audit', 'audit_partitions'))
-    union all
-    select concat_ws('|', 'function', p.oid::regprocedure, p.prosecdef, p.proowner::regrole,
-                     p.proconfig, p.prosrc, p.xmin)
-    from pg_proc as p
-    where p.pronamespace = 'audit'::regnamespace
-    union all
-    select concat_ws('|', 'rule', w.ev_class::regclass, w.rulename, w.ev_enabled, w.xmin)
-    from pg_rewrite as w
-    join pg_class as c on c.oid = w.ev_class
-    where c.relnamespace = 'audit'::regnamespace
-    union all
-    select concat_ws('|', 'default', d.adnum, pg_get_expr(d.adbin, d.adrelid), d.xmin)
-    from pg_attrdef as d
-    where d.adrelid = 'audit.security_audit_log'::regclass
-    union all
-    select concat_ws('|', 'policy', p.polname, p.polcmd, p.polroles::regrole[],
-                     pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
-                     p.xmin)
-    from pg_policy as p
-    where p.polrelid = 'audit.security_audit_log'::regclass
-)
-select sha256(convert_to(coalesce(string_agg(line, e'\n' order by line collate "C"), ''), 'UTF8'))
-from part
+-- version: what was made anew, or off and on again in the meantime, is another row
+select sha256(convert_to(coalesce(string_agg(
+           concat_ws('|', kind, object, definition, version), e'\n'
+           order by kind collate "C", object collate "C"), ''), 'UTF8'))
+from security.inventory()
+where kind in ('trigger', 'routine', 'owner', 'rule', 'column', 'policy')
+  and (object like 'audit.%' or object like '% on audit.%' or definition like '% audit.%')
 $func$;
 
 comment on function audit.machinery() is
     'Digest of what captures, guards and keeps the log (triggers, functions, rules, defaults,
-policies), and of when each was last touched.';
+policies), and of when each was last touched: the inventory''s facts about audit.';
 
 create function audit.seal_root(p_seal audit.seal, p_previous bytea)
 returns bytea

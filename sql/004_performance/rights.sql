@@ -25,6 +25,10 @@ begin
 end
 $protect$;
 
+insert into security.rule_exception (rule, routine, reason) values
+    ('unpinned path', 'performance.maintain()',
+     'it commits, which a routine with settings of its own can''t');
+
 revoke execute on all routines in schema performance from public;
 
 grant usage on schema core, security, audit to app_maintainer;
@@ -44,7 +48,7 @@ grant execute on function
     audit.unsealed_since()
 to app_maintainer;
 
-grant usage on schema performance to app_bot, app_backup, app_owner;
+grant usage on schema performance to app_bot, app_backup, app_owner, app_provisioner;
 grant select on performance.bot_total, performance.bot_activity_summary,
                 performance.daily_metrics_summary to app_bot;
 grant select on all tables in schema performance to app_super_admin, app_backup;
@@ -60,6 +64,11 @@ grant execute on function performance.follow_bots() to app_owner;  -- attaches i
 
 do $owner$
 begin
+    perform security.inventory_rows('performance.monthly_table', '{relation}');
+    perform security.inventory_rows(
+        'performance.task', '{task}',
+        '{every,keep,created_at,started_at,succeeded_at,duration,result,error}');
+    perform security.inventory_rows('performance.probe', '{probe}', '{warning,critical}');
     perform audit.note_capture('{"by": "004_performance"}');
     perform security.hand_over('performance', 'app_maintainer');
 end

@@ -6,6 +6,8 @@
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
+select security.expect_inventory();
+
 -- Who may call what -----------------------------------------------------------
 
 do $owner$
@@ -29,6 +31,11 @@ $owner$;
 revoke all on all tables in schema core from app_maintainer;
 revoke all on all functions in schema core, security, audit from app_maintainer;
 revoke all on schema core, security, audit from app_maintainer;
+
+delete from security.inventoried_table
+where relation in ('performance.monthly_table'::regclass, 'performance.task'::regclass,
+                   'performance.probe'::regclass);
+delete from security.rule_exception where routine = 'performance.maintain()';
 
 select audit.note_capture('{"by": "004_performance, undone"}');
 
@@ -115,3 +122,5 @@ begin
     end;
 end
 $role$;
+
+select security.accept_inventory('004_performance, undone');

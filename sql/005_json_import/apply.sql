@@ -7,6 +7,8 @@ set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 set local row_security = on;  -- or no function could name a table whose rows are filtered
 
+select security.expect_inventory();
+
 -- What everything else names
 \ir schema.sql
 \ir error_codes.sql
@@ -50,3 +52,5 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who may call what
 \ir rights.sql
+
+select security.accept_inventory('005_json_import');

@@ -6,6 +6,8 @@
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
+select security.expect_inventory();
+
 -- Back to the caller, unprotected, so that the guard sees what is there.
 do $owner$
 declare
@@ -40,6 +42,7 @@ $guard$;
 
 -- Who may call what -----------------------------------------------------------
 
+delete from security.rule_exception where routine like 'json\_import.%';
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security, audit, performance from app_importer;
@@ -192,3 +195,5 @@ begin
     end;
 end
 $role$;
+
+select security.accept_inventory('005_json_import, undone');

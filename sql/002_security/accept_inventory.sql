@@ -1,0 +1,131 @@
+-- How a migration begins and ends: what is there is what was accepted, then what it made is.
+
+create function security.require_acceptor()
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if not pg_has_role(security.caller(), 'app_owner', 'usage') then
+        raise exception using
+            errcode = 'MB113',
+            message = format('%s may not accept what differs', security.caller()),
+            hint    = 'Only the database''s owner, who migrates, or a superuser does.';
+    end if;
+end
+$func$;
+
+comment on function security.require_acceptor() is 'MB113 unless the caller is one of the owners.';
+
+create function security.expect_inventory()
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_found  text[];
+begin
+    if security.in_migration() then
+        return;  -- it was said before, in this transaction
+    end if;
+    lock table security.accepted_fact in share row exclusive mode;
+    select array_agg(format('%s %s', d.kind, d.object)) into v_found
+    from security.differences() as d;
+    if v_found is not null then
+        raise exception using
+            errcode = 'MB111',
+            message = format('the database is not what was accepted: %s differences',
+                             cardinality(v_found)),
+            detail  = array_to_string(v_found[:10], e'\n')
+                      || case when cardinality(v_found) > 10 then e'\n…' else '' end,
+            hint    = 'See each: select * from security.differences(). Put it back; or, if it is '
+                      'meant: select security.accept_inventory(''why''), after a restore or a move '
+                      'select security.accept_cluster(''why'').';
+    end if;
+end
+$func$;
+
+comment on function security.expect_inventory() is
+    'Begins a migration: refuses while the database is not what was last accepted, so that no
+acceptance at its end pardons what somebody changed before. MB111.';
+
+create function security.accept(p_reason text, p_scope text)
+returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_broken   text := (
+        select string_agg(concat_ws(': ', c.check_name, c.detail), '; ')
+        from security.check_rules() as c
+        where not c.ok and c.severity = 'critical');
+    v_changes  jsonb;
+    v_change   record;
+begin
+    perform security.require_acceptor();
+    if v_broken is not null then
+        raise exception using
+            errcode = 'MB112',
+            message = format('a rule is broken, which nobody can accept: %s', v_broken),
+            hint    = 'Mend it first; select * from security.check() shows the rules.';
+    end if;
+    if not security.in_migration() then
+        lock table security.accepted_fact in share row exclusive mode;
+    end if;
+    select coalesce(jsonb_agg(d), '[]') into v_changes
+    from (
+        select l.scope, kind, object, a.definition as accepted, l.definition as live
+        from security.inventory() as l
+        full join security.accepted_fact as a using (kind, object)
+        where l.definition is distinct from a.definition
+          and coalesce(l.scope, a.scope) = coalesce(p_scope, l.scope, a.scope)
+    ) as d;
+    for v_change in
+        select * from jsonb_to_recordset(v_changes) as c (kind text, object text, accepted text)
+        order by accepted is null, kind, object limit 10
+    loop
+        raise notice 'accepted: % %', v_change.kind, v_change.object;
+    end loop;
+    raise notice '%: % facts accepted', p_reason, jsonb_array_length(v_changes);
+    if v_changes <> '[]' then
+        perform security.write_acceptance(p_reason, v_changes);
+    end if;
+    return jsonb_array_length(v_changes);
+end
+$func$;
+
+comment on function security.accept(text, text) is
+    'What accept_inventory and accept_cluster share; p_scope null: everything.';
+
+create function security.accept_inventory(p_reason text)
+returns integer
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select security.accept(p_reason, null)
+$func$;
+
+comment on function security.accept_inventory(text) is
+    'Ends a migration''s apply.sql and rollback.sql, with its id as the reason: what is there is
+accepted from now on, on record in the audit log; returns how many facts changed. By hand, with a
+reason in words: what security.differences() shows is meant. MB112: a rule is broken; MB113: the
+caller does not own the database.';
+
+create function security.accept_cluster(p_reason text)
+returns integer
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select security.accept(p_reason, 'cluster')
+$func$;
+
+comment on function security.accept_cluster(text) is
+    'After a restore, a move or pg_upgrade: accepts what a dump of the database leaves behind (our
+roles, their members and settings, rights on the database), and nothing else. Returns how many facts
+changed. MB112, MB113.';

@@ -1,0 +1,159 @@
+-- What was accepted, and what differs from it.
+
+create table security.accepted_fact (
+    kind        text  not null,
+    object      text  not null,
+    scope       text  not null,
+    definition  text  not null,
+
+    constraint accepted_fact_pk       primary key (kind, object),
+    constraint accepted_fact_scope_ck check (scope in ('database', 'cluster'))
+);
+
+comment on table security.accepted_fact is
+    'The inventory as it was last accepted; written by accept_inventory, accept_cluster and
+accept_facts only.';
+
+create table security.acceptance (
+    acceptance_id  bigint       generated always as identity,
+    reason         text         not null,
+    accepted_at    timestamptz  not null default clock_timestamp(),
+    login          name         not null default session_user,
+    facts          integer      not null,
+    digest         text         not null,
+    changes        jsonb        not null,
+
+    constraint acceptance_pk primary key (acceptance_id)
+);
+
+comment on table security.acceptance is 'Who accepted what, when, and why; rows are only added.';
+comment on column security.acceptance.reason is
+    'The migration, or what called for it; free text of who accepted by hand.';
+comment on column security.acceptance.facts is 'How many facts are accepted from then on.';
+comment on column security.acceptance.digest is 'A digest of all of them.';
+comment on column security.acceptance.changes is
+    'What was accepted: [{kind, object, accepted: as before, live: from now on}].';
+
+create function security.accepted_digest()
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select encode(sha256(convert_to(coalesce(string_agg(
+           row(kind, object, scope, definition)::text, e'\n'
+           order by kind collate "C", object collate "C"), ''), 'UTF8')), 'hex')
+from security.accepted_fact
+$func$;
+
+comment on function security.accepted_digest() is
+    'A digest of what is accepted, as security.acceptance keeps it.';
+
+create function security.differences()
+returns table (scope text, kind text, object text, accepted text, live text)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set jit = off
+as $func$
+select coalesce(l.scope, a.scope), kind, object, a.definition, l.definition
+from security.accepted_fact as a
+full join security.inventory() as l using (kind, object)
+where a.definition is distinct from l.definition
+  and exists (select from security.accepted_fact)
+union all
+select 'cluster', 'login', login, expected, d.live
+from security.login_differences() as d
+order by 1 desc, 2, 3
+$func$;
+
+comment on function security.differences() is
+    'What is not as it was accepted: (scope, kind, object, accepted, live); null where it was not
+there, or is not. No row before the first acceptance.';
+
+create function security.in_migration()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select exists (
+    select
+    from pg_locks
+    where pid = pg_backend_pid() and granted and mode = 'ShareRowExclusiveLock'
+      and relation = 'security.accepted_fact'::regclass
+      and database = (select oid from pg_database where datname = current_database()))
+$func$;
+
+comment on function security.in_migration() is
+    'Whether this transaction called expect_inventory: what it changes is accepted at its end.';
+
+create function security.acceptance_record(p_acceptance security.acceptance)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $func$
+select to_jsonb(p_acceptance) || jsonb_build_object(
+    'changes', case when jsonb_array_length(p_acceptance.changes) <= 100 then p_acceptance.changes
+                    else to_jsonb(jsonb_array_length(p_acceptance.changes)) end,
+    'changes_digest', security.body_digest(p_acceptance.changes::text))
+$func$;
+
+comment on function security.acceptance_record(security.acceptance) is
+    'An acceptance as it goes on record: its changes themselves up to a hundred, their number beyond
+that, and always a digest of them.';
+
+create function security.write_acceptance(p_reason text, p_changes jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_acceptance  security.acceptance;
+begin
+    delete from security.accepted_fact as a
+    using jsonb_to_recordset(p_changes) as c (kind text, object text)
+    where (a.kind, a.object) = (c.kind, c.object);
+    insert into security.accepted_fact (scope, kind, object, definition)
+    select c.scope, c.kind, c.object, c.live
+    from jsonb_to_recordset(p_changes) as c (scope text, kind text, object text, live text)
+    where c.live is not null;
+    insert into security.acceptance (reason, facts, digest, changes)
+    select p_reason, count(*), security.accepted_digest(), p_changes
+    from security.accepted_fact
+    returning * into v_acceptance;
+    perform security.run_event_hooks(
+        'inventory_accepted', security.acceptance_record(v_acceptance));
+end
+$func$;
+
+comment on function security.write_acceptance(text, jsonb) is
+    'Makes the live definitions of some facts the accepted ones, and puts that on record.';
+
+create function security.accept_facts(p_reason text, p_objects text[])
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_changes  jsonb;
+begin
+    if security.in_migration() or not exists (select from security.accepted_fact) then
+        return;
+    end if;
+    select jsonb_agg(d) into v_changes
+    from security.differences() as d
+    cross join unnest(p_objects) as o (object)
+    where d.object in (o.object, 'on function ' || o.object)
+       or d.kind = 'right' and d.object like '% on ' || o.object;
+    if v_changes is not null then
+        perform security.write_acceptance(p_reason, v_changes);
+    end if;
+end
+$func$;
+
+comment on function security.accept_facts(text, text[]) is
+    'For functions of ours that lawfully change facts: those of these objects, with rights and
+comments on them, are accepted as they are now, and nothing else is. Within a
+migration nothing is done: its end accepts them.';

@@ -1,0 +1,92 @@
+-- The inventory: every fact that our promises rest on, a row each.
+
+create function security.relation_facts()
+returns table (kind text, object text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+with covered as materialized (
+    select * from security.covered_relations()
+), fact as (
+    select f.* from (select array_agg(relation) as relations from covered) as c
+    cross join lateral security.table_facts(c.relations) as f
+    union all
+    select f.* from (select array_agg(relation) as relations from covered) as c
+    cross join lateral security.attached_facts(c.relations) as f
+), named as (
+    -- the partitions of a table are alike: what differs by their names only is one fact
+    select f.kind, c.name, c.root, c.suffix, s.part, s.definition, f.version
+    from fact as f
+    join covered as c using (relation)
+    cross join lateral (
+        select case when c.suffix is null then f.part
+                    else regexp_replace(f.part, '_' || c.suffix || '(?!\d)', '_*') end,
+               case when c.suffix is null then f.definition
+                    else regexp_replace(f.definition, '_' || c.suffix || '(?!\d)', '_*', 'g') end
+    ) as s (part, definition)
+), partitions as (
+    select root, count(*) as number from covered where root is not null group by root
+), folded as (
+    select n.kind, n.name, n.part, n.definition,
+           case when n.root is not null then ' (each partition)' end as of_each,
+           case when n.root is not null and count(*) <> max(p.number)
+                then ' in ' || string_agg(n.suffix, ', ' order by n.suffix) end as only_in,
+           string_agg(n.version, ' ' order by n.suffix) as version
+    from named as n
+    left join partitions as p using (root)
+    group by n.kind, n.name, n.root, n.part, n.definition
+)
+select kind,
+       concat(case kind when 'column' then name || '.' || part
+                        else coalesce(part || ' on ', '') || name end, of_each),
+       string_agg(concat(definition, only_in), '; ' order by definition, only_in),
+       string_agg(version, ' ' order by definition)
+from folded
+group by kind, name, part, of_each
+$func$;
+
+comment on function security.relation_facts() is
+    'Facts about relations and what hangs on them; as security.routine_facts(). A fact that is not
+the same in each partition of a table names those where it is so.';
+
+create function security.inventory()
+returns table (scope text, kind text, object text, definition text, version text)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set quote_all_identifiers = off
+set extra_float_digits = 1
+set jit = off
+as $func$
+select 'database', f.kind, f.object, f.definition, f.version
+from security.relation_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, f.version
+from security.routine_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, f.version
+from security.schema_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, f.version
+from (select array_agg(relation) from security.covered_relations()) as c (relations)
+cross join lateral security.comment_facts(c.relations) as f
+union all
+select 'database', f.kind, f.object, f.definition, null from security.replication_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, null from security.server_right_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, null from security.row_facts() as f
+union all
+select 'cluster', f.kind, f.object, f.definition, null from security.role_facts() as f
+union all
+select 'cluster', f.kind, f.object, f.definition, null from security.setting_facts() as f
+$func$;
+
+comment on function security.inventory() is
+    'Every fact that our promises rest on, a row each: (scope: database, or cluster for what a dump
+of the database leaves behind; kind; object: unique within its kind; definition; version: changes
+whenever the catalog''s row is written, null where that is not kept). The same on every version of
+the server and for every login. Of pg_catalog and of extensions only what was changed. Bots are not
+in it: their partitions go by their tables, their logins by security.login_differences().';

@@ -1,0 +1,157 @@
+-- The inventory, part 2: schemas, routines, types, comments, and what is given away by default.
+
+create function security.routine_facts()
+returns table (kind text, object text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+with routine as materialized (
+    select p.*, p.xmin::text as version, r.name,
+           case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' when 'w' then 'window'
+               else 'function' end as word
+    from security.covered_routines() as r
+    join pg_proc as p on p.oid = r.routine
+)
+select 'routine', r.name,
+       concat_ws(' ', r.word || '(' || pg_get_function_arguments(r.oid) || ')',
+           'returns ' || pg_get_function_result(r.oid), 'language ' || l.lanname,
+           case r.provolatile when 'i' then 'immutable' when 's' then 'stable' end,
+           case when r.proisstrict then 'strict' end,
+           case when r.proleakproof then 'leakproof' end,
+           case r.proparallel when 's' then 'parallel safe' when 'r' then 'parallel restricted' end,
+           case when r.prosecdef then 'security definer' end,
+           'set ' || array_to_string(r.proconfig, ' set '),
+           case when r.prorows not in (0, 1000) then 'rows ' || r.prorows end,
+           case when r.procost not in (1, 100) then 'cost ' || r.procost end,
+           case when r.prosupport <> 0 then 'support ' || r.prosupport::regproc end,
+           security.body_digest(coalesce(pg_get_function_sqlbody(r.oid), r.prosrc)),
+           nullif(r.probin, '')),
+       r.version
+from routine as r
+join pg_language as l on l.oid = r.prolang
+union all
+select 'owner', r.name, security.role_name(r.proowner), null from routine as r
+union all
+select 'right', format('to %s on %s', security.role_name(a.grantee), r.name), a.privileges, null
+from routine as r
+cross join lateral security.in_words(
+    coalesce(r.proacl, acldefault('f', r.proowner)), r.proowner) as a
+$func$;
+
+comment on function security.routine_facts() is
+    'Facts about routines, their owners and who may execute them: (kind, object, definition,
+version). A body goes by its digest.';
+
+create function security.schema_facts()
+returns table (kind text, object text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+with covered as materialized (
+    select n.oid, n.nspname, n.nspowner, n.nspacl, o.schema_name is not null as is_ours
+    from pg_namespace as n
+    left join security.schema_owner as o on o.schema_name = n.nspname
+    where not security.is_server_schema(n.nspname)
+)
+select 'schema', nspname::text, 'owned by ' || security.role_name(nspowner), null
+from covered where is_ours
+union all
+select 'right', format('to %s on schema %I', security.role_name(a.grantee), s.nspname),
+       a.privileges, null
+from covered as s
+cross join lateral security.in_words(s.nspacl, s.nspowner) as a
+where s.is_ours or a.grantee in (select * from security.bot_grantees())
+union all
+select 'type', format_type(t.oid, null),
+       concat_ws(' ', case t.typtype when 'd' then 'domain' when 'e' then 'enum' else 'range' end,
+           case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) end,
+           case when t.typnotnull then 'not null' end, 'default ' || t.typdefault,
+           (select string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname)
+            from pg_constraint as k where k.contypid = t.oid and k.contype = 'c'),
+           (select string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder)
+            from pg_enum as e where e.enumtypid = t.oid)), t.xmin::text
+from pg_type as t
+join covered as s on s.oid = t.typnamespace and s.is_ours
+where t.typtype in ('d', 'e', 'r')
+union all
+select 'default right',
+       format('to %s on %s made by %s%s', security.role_name(a.grantee),
+              case d.defaclobjtype when 'f' then 'routines' when 'r' then 'tables'
+                  when 'S' then 'sequences' when 'T' then 'types' else 'schemas' end,
+              security.role_name(d.defaclrole), ' in schema ' || n.nspname),
+       a.privileges, null
+from pg_default_acl as d
+left join pg_namespace as n on n.oid = d.defaclnamespace
+cross join lateral security.in_words(d.defaclacl, d.defaclrole) as a
+where a.grantee in (select * from security.bot_grantees())
+   or d.defaclrole in (select role from security.roles())
+   or n.oid in (select oid from covered where is_ours)
+union all
+select 'default right', 'routines made by ' || security.role_name(d.defaclrole),
+       'not executed by PUBLIC', null
+from pg_default_acl as d
+where d.defaclobjtype = 'f' and d.defaclnamespace = 0
+  and d.defaclrole in (select role from security.roles())
+  and not exists (select from aclexplode(d.defaclacl) as a where a.grantee = 0)
+union all
+select 'extension', extname::text, 'version ' || extversion, null from pg_extension
+$func$;
+
+comment on function security.schema_facts() is
+    'Facts about schemas, types, default privileges and extensions; as security.routine_facts().';
+
+create function security.comment_facts(p_relations oid[])
+returns table (kind text, object text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+with commented as (
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_class as c on d.classoid = 'pg_class'::regclass and c.oid = d.objoid
+    where not c.relispartition
+      and (c.oid in (select unnest(p_relations))
+           or c.oid in (select indexrelid from pg_index
+                        where indrelid in (select unnest(p_relations))))
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    where d.classoid = 'pg_proc'::regclass
+      and d.objoid in (select r.routine from security.covered_routines() as r)
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_namespace as n on d.classoid = 'pg_namespace'::regclass and n.oid = d.objoid
+    where n.nspname in (select schema_name from security.schema_owner)
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_type as t on d.classoid = 'pg_type'::regclass and t.oid = d.objoid
+    join pg_namespace as n on n.oid = t.typnamespace
+    where n.nspname in (select schema_name from security.schema_owner)
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_trigger as g on d.classoid = 'pg_trigger'::regclass and g.oid = d.objoid
+    where g.tgrelid in (select unnest(p_relations)) and g.tgparentid = 0
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_constraint as k on d.classoid = 'pg_constraint'::regclass and k.oid = d.objoid
+    where k.conrelid in (select unnest(p_relations))
+    union all
+    select d.classoid, d.objoid, d.objsubid, d.description
+    from pg_description as d
+    join pg_policy as p on d.classoid = 'pg_policy'::regclass and p.oid = d.objoid
+    where p.polrelid in (select unnest(p_relations))
+)
+select 'comment', format('on %s %s', i.type, i.identity), c.description, null
+from commented as c
+cross join lateral pg_identify_object(c.classoid, c.objoid, c.objsubid) as i
+$func$;
+
+comment on function security.comment_facts(oid[]) is
+    'The comments on what the inventory covers; as security.routine_facts().';

@@ -1,0 +1,68 @@
+-- The inventory, part 4: rows on which promises rest.
+
+create table security.inventoried_table (
+    relation          regclass  not null,
+    key_columns       name[]    not null,
+    operator_columns  name[]    not null default '{}',
+
+    constraint inventoried_table_pk primary key (relation)
+);
+
+comment on table security.inventoried_table is
+    'Tables whose rows the inventory lists: hooks, registries, codes. A migration adds its own by
+security.inventory_rows, and removes them again.';
+comment on column security.inventoried_table.key_columns is 'They name a row.';
+comment on column security.inventoried_table.operator_columns is
+    'What an operator may set, or what is noted there: no part of a row''s definition.';
+
+create function security.inventory_rows(
+    p_table             regclass,
+    p_key_columns       name[],
+    p_operator_columns  name[] default '{}'
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+begin
+    insert into security.inventoried_table (relation, key_columns, operator_columns)
+    values (p_table, p_key_columns, p_operator_columns);
+    execute format('grant select on %s to app_provisioner', p_table);
+end
+$func$;
+
+comment on function security.inventory_rows(regclass, name[], name[]) is
+    'For migrations: from here on the inventory lists the rows of a table, named by p_key_columns,
+without p_operator_columns.';
+
+create function security.row_facts()
+returns table (kind text, object text, definition text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set timezone = 'UTC'
+as $func$
+declare
+    v_table  record;
+begin
+    for v_table in
+        select t.*, (select string_agg(format('r ->> %L', k), ', ') from unnest(t.key_columns) as k
+               ) as keys
+        from security.inventoried_table as t
+        where exists (select from pg_class where oid = t.relation)
+    loop
+        return query execute format(
+            'select ''row'', format(''%%s of %%s'', concat_ws('', '', %s), $1), '
+            '(r - $2::text[] - $3::text[])::text from (select to_jsonb(t) from %s as t) as j (r)',
+            v_table.keys, v_table.relation)
+        using v_table.relation::text, v_table.key_columns, v_table.operator_columns;
+    end loop;
+end
+$func$;
+
+comment on function security.row_facts() is
+    'The rows of the tables in security.inventoried_table, one fact each: (kind, object,
+definition).';

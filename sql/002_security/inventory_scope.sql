@@ -1,0 +1,112 @@
+-- What the inventory covers, and what it calls roles.
+
+create function security.role_name(p_role oid)
+returns text
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select case
+    when p_role = 0 then 'PUBLIC'
+    else coalesce(
+        (select purpose from security.roles() where role = p_role),
+        (select 'owner of the database' from pg_database
+         where datname = current_database() and datdba = p_role),
+        (select case when oid = 10 then 'first superuser' else 'role ' || quote_ident(rolname) end
+         from pg_roles where oid = p_role),
+        'role ' || p_role)
+end
+$func$;
+
+comment on function security.role_name(oid) is
+    'What a role is to us: PUBLIC, level bot, owner of core …, or role NAME for anybody else''s.
+Names of our own roles may differ between installations, what they are does not.';
+
+create function security.bot_grantees()
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 0::oid
+union all
+select role from security.roles() where kind = 'level'
+union all
+select role from security.marked_logins()
+$func$;
+
+comment on function security.bot_grantees() is
+    'The roles by which a bot, an admin or a worker may be given a right: PUBLIC, the levels, and
+the logins that were made here.';
+
+create function security.is_server_schema(p_schema name)
+returns boolean
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_schema in ('pg_catalog', 'information_schema') or p_schema ~ '^pg_(toast|temp)'
+$func$;
+
+comment on function security.is_server_schema(name) is
+    'Whether a schema is the server''s own, or holds temporary or toasted rows.';
+
+create function security.covered_relations()
+returns table (relation oid, name text, root oid, suffix text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with recursive covered as (
+    select c.oid
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c') and c.relpersistence <> 't'
+      and not security.is_server_schema(n.nspname)
+      and not exists (
+          select from pg_depend
+          where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
+      and (n.nspname in (select schema_name from security.schema_owner)
+           or exists (
+               select from aclexplode(c.relacl) as a
+               where a.grantee in (select * from security.bot_grantees()))
+           or exists (
+               select from pg_attribute as t cross join lateral aclexplode(t.attacl) as a
+               where t.attrelid = c.oid and t.attacl is not null
+                 and a.grantee in (select * from security.bot_grantees())))
+    union
+    select i.inhrelid from covered as o join pg_inherits as i on i.inhparent = o.oid
+    where i.inhrelid in (select oid from pg_class where relkind in ('r', 'p', 'f'))
+)
+select c.oid, o.oid::regclass::text, case when c.relispartition then o.oid end,
+       case when c.relispartition then substr(c.relname, length(o.relname) + 2) end
+from covered as v
+join pg_class as c on c.oid = v.oid
+join pg_class as o on o.oid = case when c.relispartition then pg_partition_root(c.oid)
+                                   else c.oid end
+$func$;
+
+comment on function security.covered_relations() is
+    'The relations that the inventory looks at: all in our schemas, the partitions and children of
+these, and those elsewhere on which a bot has any right: (relation, name, root: of a partition,
+suffix: what a partition''s name adds to its table''s). A partition goes by its table''s name.';
+
+create function security.covered_routines()
+returns table (routine oid, name text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select p.oid, p.oid::regprocedure::text
+from pg_proc as p
+join pg_namespace as n on n.oid = p.pronamespace
+where not security.is_server_schema(n.nspname)
+  and not exists (
+      select from pg_depend
+      where classid = 'pg_proc'::regclass and objid = p.oid and deptype = 'e')
+  and (n.nspname in (select schema_name from security.schema_owner)
+       or p.oid in (select tgfoid from pg_trigger
+                    where tgrelid in (select relation from security.covered_relations()))
+       or exists (
+           select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+           where a.grantee in (select * from security.bot_grantees())))
+$func$;
+
+comment on function security.covered_routines() is
+    'The routines that the inventory looks at: all in our schemas, what triggers of our tables call,
+and those elsewhere that a bot may execute: (routine, name: its signature).';
