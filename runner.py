@@ -70,7 +70,8 @@ COMMANDS = (
     Command("plan", "show what migrate would do", commands.plan),
     Command("status", "show where each migration stands (exit 3 pending, 4 drift)",
             commands.status),
-    Command("verify", "run every check of the applied migrations (exit 4 if one fails)",
+    Command("verify", "run every check of the applied migrations (exit 4 if one fails, 3 if "
+            "something is not as accepted)",
             import_commands.verify, arguments=(
                 BOT, arg("--source", type=Path, metavar="DIR", help="instead, compare the JSON "
                          "files in DIR with the tables, by another road than the import's"))),

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql as query
 
 from fleet import config, migrations, registry, server, setup, sqlfile
-from fleet.errors import DONE, DRIFT, PENDING, USAGE, FleetError
+from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, USAGE, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
 
@@ -137,15 +137,22 @@ def plan(ctx: Context) -> int:
 
 
 def verify(ctx: Context) -> int:
-    """Runs the verify.sql of every migration that is applied."""
+    """Runs the verify.sql of every migration that is applied, then compares with what was accepted.
+
+    Exit 4 if a check fails, else 3 if something is not as it was accepted.
+    """
     with ctx.connect() as conn:
         found = {s.migration: s.state for s in migrations.states(conn, ctx.files)}
         rows = [(m.id, *row) for m in ctx.files if found[m.id] not in ("pending", "late")
                 for row in migrations.check(conn, m)]
-    ctx.screen.rows(["migration", "check_name", "ok", "detail"], rows)
+        differing = registry.differences(conn)
     failed = sum(not row[2] for row in rows)
-    ctx.screen.say(f"{len(rows)} checks, {failed or 'none'} failed")
-    return DRIFT if failed else DONE
+    rows += [("as accepted", name, False, f"accepted: {accepted}; live: {live}")
+             for name, accepted, live in differing]
+    ctx.screen.rows(["migration", "check_name", "ok", "detail"], rows)
+    ctx.screen.say(f"{len(rows) - len(differing)} checks, {failed or 'none'} failed; "
+                   f"{len(differing) or 'no'} differences from what was accepted")
+    return DRIFT if failed else DIFFERS if differing else DONE
 
 
 def graph(ctx: Context) -> int:

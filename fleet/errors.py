@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 # Exit codes, the same for every command (the README lists them).
 DONE, FAILED, USAGE, PENDING, DRIFT, LOCKED, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+DIFFERS = PENDING  # the database is not what was accepted: nothing is broken, something waits
 
 
 class FleetError(Exception):

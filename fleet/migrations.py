@@ -215,6 +215,7 @@ class Session:
                                  "See runner.py status, then repeat.", exit_code=DRIFT)
             for migration in reversed(chosen):
                 def undo(target: Migration, started: float) -> None:
+                    registry.expect(self.conn)
                     self.conn.execute("select set_config('app.discard_data', %s, true)",
                                       ["on" if discard_data else "off"])
                     sqlfile.run(self.conn, target.script("rollback"))
@@ -223,6 +224,7 @@ class Session:
 
     def _apply(self, migration: Migration, started: float) -> None:
         try:
+            registry.expect(self.conn)
             sqlfile.run(self.conn, migration.script("apply"))
         except FleetError as fault:
             if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:

@@ -22,7 +22,7 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
-from fleet.errors import LOCKED, FleetError
+from fleet.errors import DIFFERS, LOCKED, FleetError
 
 if TYPE_CHECKING:
     from fleet.migrations import Migration
@@ -71,6 +71,34 @@ def marks(conn: psycopg.Connection) -> list[Any]:
             "select migration_id, applied_at_utc as applied_at, null as login,"
             " null as apply_sha256 from public._yoyo_migration").fetchall()
     return []
+
+
+def has_inventory(conn: psycopg.Connection) -> bool:
+    """Whether 002_security is in place, which keeps what was accepted."""
+    return conn.execute(
+        "select to_regprocedure('security.differences()') is not null").fetchone()[0]
+
+
+def expect(conn: psycopg.Connection) -> None:
+    """Raises MB111 (exit 3) if the database is not what was last accepted."""
+    if not has_inventory(conn):
+        return
+    try:
+        conn.execute("select security.expect_inventory()")
+    except psycopg.Error as fault:
+        if fault.sqlstate != "MB111":
+            raise
+        refused = sqlfile.explain(fault, "", "")
+        refused.exit_code = DIFFERS
+        raise refused from fault
+
+
+def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
+    """(kind and object, accepted, live) of what is not as it was last accepted."""
+    if not has_inventory(conn):
+        return []
+    return conn.execute("select kind || ' ' || object, coalesce(accepted, 'not there'),"
+                        " coalesce(live, 'not there') from security.differences()").fetchall()
 
 
 def known(conn: psycopg.Connection) -> set[str]:

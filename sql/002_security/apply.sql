@@ -49,6 +49,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir check_logins.sql
 \ir check_tables.sql
 \ir check_routines.sql
+\ir check_reach.sql
 \ir check_rights.sql
 
 -- Who may call what

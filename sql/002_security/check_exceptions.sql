@@ -1,29 +1,36 @@
--- What a rule of security.check() lets pass, registered by the migration that needs it.
+-- What a rule of security.check_rules() lets pass, registered by the migration that needs it.
 
 create table security.rule_exception (
-    rule     text  not null,
-    routine  text  not null,
-    reason   text  not null,
+    rule    text  not null,
+    object  text  not null,
+    reason  text  not null,
 
-    constraint rule_exception_pk      primary key (rule, routine),
-    constraint rule_exception_rule_ck check (rule in ('unpinned path', 'replica mode'))
+    constraint rule_exception_pk      primary key (rule, object),
+    constraint rule_exception_rule_ck check (
+        rule in ('unpinned path', 'replica mode', 'shared table'))
 );
 
 comment on table security.rule_exception is
-    'Routines that a rule of security.check() lets pass. A migration adds its own, and removes them
+    'What a rule of security.check_rules() lets pass. A migration adds its own, and removes them
 again.';
 comment on column security.rule_exception.rule is
-    'unpinned path: no search_path of its own; replica mode: it sets session_replication_role.';
-comment on column security.rule_exception.routine is 'Its signature.';
+    'unpinned path: a routine without a search_path of its own; replica mode: a routine that sets
+session_replication_role; shared table: every bot may read it, no row of it is one bot''s.';
+comment on column security.rule_exception.object is 'The signature, or the table''s name.';
+
+insert into security.rule_exception (rule, object, reason) values
+    ('shared table', 'core.error_code', 'the codes and what to do about each');
 
 create function security.exceptions(p_rule text)
 returns setof oid
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select to_regprocedure(routine)::oid
+select coalesce(to_regprocedure(case when strpos(object, '(') > 0 then object end)::oid,
+                to_regclass(case when strpos(object, '(') = 0 then object end)::oid)
 from security.rule_exception
-where rule = p_rule and to_regprocedure(routine) is not null
+where rule = p_rule
 $func$;
 
-comment on function security.exceptions(text) is 'The routines that a rule lets pass, by oid.';
+comment on function security.exceptions(text) is
+    'The routines or tables that a rule lets pass, by oid; null for one that is not there.';

@@ -125,6 +125,10 @@ union all
 select * from security.check_routines()
 union all
 select * from security.check_owners()
+union all
+select * from security.check_reach()
+union all
+select * from security.check_calls()
 $func$;
 
 comment on function security.check_rules() is

@@ -29,7 +29,7 @@ select 'every function of ours pins its search path', count(*) = 0, 'critical',
        string_agg(shown, ', ')
 from routine
 where not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)
-  and oid not in (select * from security.exceptions('unpinned path'))
+  and not exists (select from security.exceptions('unpinned path') as e where e = oid)
 union all
 select 'every definer runs with row level security on', count(*) = 0, 'critical',
        string_agg(shown, ', ')
@@ -45,7 +45,7 @@ select 'triggers rest where that was registered only', count(*) = 0, 'critical',
        string_agg(shown, ', ')
 from routine
 where array_to_string(proconfig, ',') ~* 'session_replication_role'
-  and oid not in (select * from security.exceptions('replica mode'))
+  and not exists (select from security.exceptions('replica mode') as e where e = oid)
 $func$;
 
 comment on function security.check_routines() is

@@ -45,7 +45,7 @@ begin
     perform security.inventory_rows('core.leaf_hook', '{hook}');
     perform security.inventory_rows('security.event_hook', '{hook}');
     perform security.inventory_rows('security.schema_owner', '{schema_name}');
-    perform security.inventory_rows('security.rule_exception', '{rule,routine}');
+    perform security.inventory_rows('security.rule_exception', '{rule,object}');
     perform security.inventory_rows('security.inventoried_table', '{relation}');
 end
 $rows$;

@@ -41,6 +41,8 @@ $owners$;
 
 drop function security.check();
 drop function security.check_rules();
+drop function security.check_calls();
+drop function security.check_reach();
 drop function security.check_owners();
 drop function security.check_routines();
 drop function security.check_entries();

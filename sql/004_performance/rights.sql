@@ -25,7 +25,7 @@ begin
 end
 $protect$;
 
-insert into security.rule_exception (rule, routine, reason) values
+insert into security.rule_exception (rule, object, reason) values
     ('unpinned path', 'performance.maintain()',
      'it commits, which a routine with settings of its own can''t');
 

@@ -35,7 +35,7 @@ revoke all on schema core, security, audit from app_maintainer;
 delete from security.inventoried_table
 where relation in ('performance.monthly_table'::regclass, 'performance.task'::regclass,
                    'performance.probe'::regclass);
-delete from security.rule_exception where routine = 'performance.maintain()';
+delete from security.rule_exception where object = 'performance.maintain()';
 
 select audit.note_capture('{"by": "004_performance, undone"}');
 

@@ -65,7 +65,7 @@ grant execute on function
     json_import.probe_quarantined_files(), json_import.probe_quarantine_size()
 to app_maintainer;
 
-insert into security.rule_exception (rule, routine, reason) values
+insert into security.rule_exception (rule, object, reason) values
     ('replica mode',
      'json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[], bytea[])',
      'it proves the foreign keys of a file at once, not row by row');

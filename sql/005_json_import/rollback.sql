@@ -42,7 +42,7 @@ $guard$;
 
 -- Who may call what -----------------------------------------------------------
 
-delete from security.rule_exception where routine like 'json\_import.%';
+delete from security.rule_exception where object like 'json\_import.%';
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security, audit, performance from app_importer;
