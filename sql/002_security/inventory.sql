@@ -43,6 +43,11 @@ select kind,
        string_agg(concat(definition, only_in), '; ' order by definition, only_in),
        string_agg(version, ' ' order by definition)
 from folded
+-- a partition's columns are its table's
+where (kind, of_each) is distinct from ('column', ' (each partition)')
+   or only_in is not null
+   or (name, part, definition) not in (
+       select name, part, definition from folded where kind = 'column' and of_each is null)
 group by kind, name, part, of_each
 $func$;
 
@@ -57,7 +62,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 set quote_all_identifiers = off
+set standard_conforming_strings = on
 set extra_float_digits = 1
+set bytea_output = hex
+set datestyle = 'ISO, MDY'
+set intervalstyle = postgres
+set timezone = 'UTC'
 set jit = off
 as $func$
 select 'database', f.kind, f.object, f.definition, f.version

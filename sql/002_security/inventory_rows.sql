@@ -41,9 +41,6 @@ returns table (kind text, object text, definition text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
-set datestyle = 'ISO, MDY'
-set intervalstyle = 'postgres'
-set timezone = 'UTC'
 as $func$
 declare
     v_table  record;
