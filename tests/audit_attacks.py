@@ -417,19 +417,19 @@ LOGGED = [
         "who ends the recording is on record": after(
             "select audit.disable('core.messages')", "select 1",
             then="select kind, login = session_user, new_values ->> 'table' from audit.events"
-                 " order by entry_id desc limit 1"),
+                 " where kind = 'capture' order by entry_id desc limit 1"),
         "who records less is on record": after(
             "select audit.enable('core.messages', 'changed')",
             then="select kind, login = session_user, new_values ->> 'table' from audit.events"
-                 " order by entry_id desc limit 1"),
+                 " where kind = 'capture' order by entry_id desc limit 1"),
         "who calls a column secret is on record": after(
             "select audit.mark_column('core.messages', 'body', 'secret')",
             then="select kind, login = session_user, new_values ->> 'table' from audit.events"
-                 " order by entry_id desc limit 1"),
+                 " where kind = 'capture' order by entry_id desc limit 1"),
         "who calls a column derived is on record": after(
             "select audit.mark_column('core.messages', 'body', 'derived')",
             then="select kind, login = session_user, new_values ->> 'table' from audit.events"
-                 " order by entry_id desc limit 1"),
+                 " where kind = 'capture' order by entry_id desc limit 1"),
     }),
     Attack("what was marked is on record, with its mark", "super_admin", after(
         "select audit.mark_column('core.messages', 'body', 'derived')",
@@ -468,7 +468,7 @@ NAMED = [
             ((CHANGED,), (AS_ERASER, f"update {LOG} set occurred_at = occurred_at"
                           " + interval '1 us' where entry_id = {entry}")),
         "a sealed entry that is deleted is named":
-            ((DELETED,), (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
+            ((DELETED, TOUCHED), (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
         "entries that are changed by MERGE are named":
             ((CHANGED,), (AS_ERASER, f"merge into {LOG} as l using (values ({{entry}})) as v (n)"
                           " on l.entry_id = v.n when matched then update set actor = 'x'")),
@@ -536,7 +536,7 @@ NAMED = [
               """ "{[1,{entry}]}"}')""", UNFORCED, AS_ERASER,
               f"delete from {LOG} where entry_id = {{entry}}")),
         "a retention that is claimed to be later is named":
-            ((DELETED,),
+            ((DELETED, TOUCHED),
              ("select audit.ensure_month(now() + interval '40 days')",
               f"insert into {LOG} (occurred_at, operation, kind, new_values) values (now()"
               """ + interval '40 days', 'EVENT', 'retention', '{"entries": "{[1,{entry}]}"}')""",
@@ -571,7 +571,7 @@ NAMED = [
         "a month that is dropped is named":
             ((DELETED, TOUCHED), ("drop table {month}",)),
         "a month that is detached is named":
-            ((DELETED,), (f"alter table {LOG} detach partition {{month}}",)),
+            ((DELETED, TOUCHED), (f"alter table {LOG} detach partition {{month}}",)),
         "a month that is moved away is named":
             ((TOUCHED,), ("alter table {month} set schema audit",)),
         "a month that is renamed is named":
@@ -589,7 +589,7 @@ NAMED = [
               f"do $$ begin execute 'alter table {LOG} attach partition {{month}} '"
               " || (select b from audit.bound); end $$")),
         "a month with old entries that is attached is named":
-            ((BACK_DATED,),
+            ((BACK_DATED, TOUCHED),
              (f"create table audit_partitions.old (like {LOG})",
               "insert into audit_partitions.old select (l).* from (select"
               " json_populate_record(l, json_build_object('entry_id', nextval("
@@ -684,7 +684,7 @@ RESIDUES = [
       for name, who, steps in (
           ("an entry that no seal covers yet can be deleted by who owns the log", "app_auditor",
            (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id > (select last_entry from"
-            f" {SEAL} where seal_id = {{seal}})")),
+            f" {SEAL} where seal_id = {{seal}})", f"alter table {LOG} force row level security")),
           ("who owns the log can make the whole chain anew", "app_auditor",
            (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}",
             f"delete from {SEAL} where seal_id > 0", NEXT_SEAL, NEXT_SEAL)),

@@ -73,7 +73,8 @@ def test_a_seal_says_what_it_covers_and_the_server_log_has_its_root(database: Da
         (number, entries, rows, root), (again, none, _, same) = seal(conn)
         assert ("LOG", f"audit: seal 1 of database {database.name}, root {root}") in logged_lines
         assert (number, again, none) == (1, 1, 0) and same == root and len(root) == 64
-        assert (entries, rows) == (4, 23) and logged(conn) == rows
+        # four acceptances of migrations among them
+        assert (entries, rows) == (8, 27) and logged(conn) == rows
         assert problems(conn) == []
         assert conn.execute("select * from audit.verify_seals(1, %s)", [root]).fetchall() == []
         for kept in ((1, "0" * 64), (2, root), (None, root), (1, None)):
@@ -423,7 +424,9 @@ def test_a_rollback_refuses_to_lose_the_log_and_keeps_it_when_told_to(database: 
         assert conn.execute("select count(*) from core.bots").fetchone() == (1,)
         migrator(conn).migrate()
         conn.execute("update core.bots set name = 'x' where bot_id = %s", [bot])
-        assert logged(conn) == 1 and not failed_checks(conn)
+        assert conn.execute("select count(*) from audit.security_audit_log"
+                            " where kind is null").fetchone() == (1,)
+        assert not failed_checks(conn)
 
 
 def test_a_restored_dump_holds_the_log_once_and_its_seals_hold(

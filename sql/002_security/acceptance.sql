@@ -14,6 +14,11 @@ comment on table security.accepted_fact is
     'The inventory as it was last accepted; written by accept_inventory, accept_cluster and
 accept_facts only.';
 
+comment on column security.accepted_fact.kind is 'As in security.inventory().';
+comment on column security.accepted_fact.object is 'What the fact is about.';
+comment on column security.accepted_fact.scope is 'database, or cluster: what a dump leaves behind.';
+comment on column security.accepted_fact.definition is 'What was accepted of it.';
+
 create table security.acceptance (
     acceptance_id  bigint       generated always as identity,
     reason         text         not null,
@@ -29,6 +34,8 @@ create table security.acceptance (
 comment on table security.acceptance is 'Who accepted what, when, and why; rows are only added.';
 comment on column security.acceptance.reason is
     'The migration, or what called for it; free text of who accepted by hand.';
+comment on column security.acceptance.accepted_at is 'The clock''s time.';
+comment on column security.acceptance.login is 'session_user: a fact, not a claim.';
 comment on column security.acceptance.facts is 'How many facts are accepted from then on.';
 comment on column security.acceptance.digest is 'A digest of all of them.';
 comment on column security.acceptance.changes is

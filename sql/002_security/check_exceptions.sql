@@ -17,6 +17,7 @@ comment on column security.rule_exception.rule is
     'unpinned path: a routine without a search_path of its own; replica mode: a routine that sets
 session_replication_role; shared table: every bot may read it, no row of it is one bot''s.';
 comment on column security.rule_exception.object is 'The signature, or the table''s name.';
+comment on column security.rule_exception.reason is 'Why the rule may let it pass.';
 
 insert into security.rule_exception (rule, object, reason) values
     ('shared table', 'core.error_code', 'the codes and what to do about each');

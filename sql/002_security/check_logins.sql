@@ -6,7 +6,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with stranger as (
-    select format('%s of %s', r.rolname, o.rolname) as shown, o.kind
+    select format('%s of %s', r.rolname, o.rolname) as shown, o.kind,
+           r.oid in (select datdba from pg_database) as is_sister
     from pg_auth_members as m
     join pg_roles as r on r.oid = m.member
     join security.roles() as o on o.role = m.roleid
@@ -17,7 +18,11 @@ with stranger as (
 )
 select 'nobody who can connect acts for an owner of ours, but the database''s owner', count(*) = 0,
        'critical', string_agg(shown, ', ')
-from stranger where kind = 'owner'
+from stranger where kind = 'owner' and not is_sister
+union all
+select 'no owner of another database acts for an owner of ours', count(*) = 0, 'notice',
+       string_agg(shown, ', ')
+from stranger where kind = 'owner' and is_sister
 union all
 select 'every login with a level, or that backs up, was made here', count(*) = 0, 'notice',
        string_agg(shown, ', ')

@@ -7,6 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with role as (
     select r.*, r.oid = d.datdba as is_owner, m.kind as made_as,
+           r.oid in (select datdba from pg_database) as is_some_owner,
            has_database_privilege(r.oid, d.oid, 'connect') as may_connect
     from pg_roles as r
     join pg_database as d on d.datname = current_database()
@@ -16,10 +17,10 @@ select 'no role but a superuser bypasses row level security', count(*) = 0, 'cri
        string_agg(rolname, ', ')
 from role where rolbypassrls and not rolsuper
 union all
-select 'nobody who can connect makes roles, but the provisioner and the database''s owner',
+select 'nobody who can connect makes roles, but the provisioner and owners of databases',
        count(*) = 0, 'critical', string_agg(rolname, ', ')
 from role
-where rolcreaterole and may_connect and not is_owner and not rolsuper
+where rolcreaterole and may_connect and not is_some_owner and not rolsuper
   and rolname <> 'app_provisioner'
 union all
 select 'nobody else in the cluster makes roles', count(*) = 0, 'notice',
@@ -28,7 +29,7 @@ select 'nobody else in the cluster makes roles', count(*) = 0, 'notice',
                then ': before 16, CREATEROLE may grant itself any role but a superuser''s'
                else ': roles that they made, and no others' end
 from role
-where rolcreaterole and (is_owner or not may_connect) and not rolsuper
+where rolcreaterole and (is_some_owner or not may_connect) and not rolsuper
   and rolname <> 'app_provisioner'
 union all
 select 'the roles of ours can''t log in and have no power beyond their grants', count(*) = 0,

@@ -7,6 +7,16 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with login as materialized (
     select role from security.marked_logins()
+    union all
+    -- made for another database of the cluster, and not let in here
+    select d.objoid
+    from pg_shdescription as d
+    where d.classoid = 'pg_authid'::regclass
+      and d.description ~ '^(bot [1-9][0-9]*|admin|worker) of database '
+      and not has_database_privilege(d.objoid, current_database(), 'connect')
+), sister as materialized (
+    -- who owns another database of the cluster, where our roles serve: a rule gives notice of them
+    select datdba as role from pg_database
 ), known as materialized (
     select r.*, security.role_name(r.oid) as name, o.role is not null as is_ours,
            concat_ws(', ', case when rolcanlogin then 'login' else 'nologin' end,
@@ -43,7 +53,9 @@ join known as k on k.oid = m.member
 join pg_roles as p on p.oid = m.roleid
 where not (p.rolname ~ '^pg_' and k.rolname ~ '^pg_')
   and m.roleid not in (select role from login)
-  and (k.is_ours or p.rolname ~ '^pg_' or m.roleid in (select role from security.roles()))
+  and (k.is_ours or p.rolname ~ '^pg_'
+       or m.roleid in (select role from security.roles())
+          and m.member not in (select role from sister))
 group by 2
 $func$;
 
@@ -139,7 +151,7 @@ from (
            acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)
     from pg_class where relacl is not null
     union all
-    select 'pg_class'::regclass, attrelid, attnum, attacl, '{}'
+    select 'pg_class'::regclass, attrelid, attnum, attacl, null
     from pg_attribute where attacl is not null
     union all
     select 'pg_proc'::regclass, oid, 0, proacl, acldefault('f', proowner)

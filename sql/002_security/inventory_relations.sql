@@ -72,7 +72,7 @@ select c.oid, 'relation', null,
                when 'i' then 'replica identity by index' end,
            case when exists (select from pg_inherits as i where i.inhrelid = c.oid)
                      and not c.relispartition then 'inherits' end),
-       c.xmin::text
+       null
 from pg_class as c
 where c.oid in (select unnest(p_relations))
 union all
@@ -109,6 +109,25 @@ comment on function security.table_facts(oid[]) is
     'Facts about tables, views and columns: (relation, kind, part: the column, definition, version:
 changes whenever the catalog''s row is written).';
 
+create function security.trigger_facts(p_triggers oid[])
+returns table (relation oid, kind text, part text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+select g.tgrelid, 'trigger', g.tgname,
+       concat_ws(' ', regexp_replace(pg_get_triggerdef(g.oid), '^CREATE (CONSTRAINT )?TRIGGER \S+ ',
+                                     '\1'),
+                 case g.tgenabled when 'A' then '(always)' when 'D' then '(off)'
+                     when 'R' then '(replica)' end),
+       g.xmin::text
+from pg_trigger as g
+where g.oid in (select unnest(p_triggers))
+$func$;
+
+comment on function security.trigger_facts(oid[]) is
+    'Triggers, with their state; in the same columns as security.table_facts.';
+
 create function security.attached_facts(p_relations oid[])
 returns table (relation oid, kind text, part text, definition text, version text)
 language sql stable
@@ -133,15 +152,12 @@ from pg_index as i
 join pg_class as c on c.oid = i.indexrelid
 where i.indrelid in (select unnest(p_relations))
 union all
-select g.tgrelid, 'trigger', g.tgname,
-       concat_ws(' ', regexp_replace(pg_get_triggerdef(g.oid), '^CREATE (CONSTRAINT )?TRIGGER \S+ ',
-                                     '\1'),
-                 case g.tgenabled when 'A' then '(always)' when 'D' then '(off)'
-                     when 'R' then '(replica)' end),
-       g.xmin::text
-from pg_trigger as g
-where g.tgrelid in (select unnest(p_relations))
-  and not g.tgisinternal
+select t.*
+from (
+    select array_agg(oid) from pg_trigger
+    where tgrelid in (select unnest(p_relations)) and not tgisinternal
+) as g (triggers)
+cross join lateral security.trigger_facts(g.triggers) as t
 union all
 select p.polrelid, 'policy', p.polname,
        concat_ws(' ', case when not p.polpermissive then 'restrictive' end,

@@ -11,6 +11,7 @@ create table security.inventoried_table (
 comment on table security.inventoried_table is
     'Tables whose rows the inventory lists: hooks, registries, codes. A migration adds its own by
 security.inventory_rows, and removes them again.';
+comment on column security.inventoried_table.relation is 'The table.';
 comment on column security.inventoried_table.key_columns is 'They name a row.';
 comment on column security.inventoried_table.operator_columns is
     'What an operator may set, or what is noted there: no part of a row''s definition.';

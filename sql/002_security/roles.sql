@@ -103,6 +103,9 @@ comment on table security.schema_owner is
     'The schemas that are ours, and the role that owns each and all that is in it. Kept by
 security.hand_over, which every migration calls for its own schemas.';
 
+comment on column security.schema_owner.schema_name is 'Schema of ours.';
+comment on column security.schema_owner.owner is 'Role that owns it; nobody logs in as it.';
+
 create function security.roles()
 returns table (role oid, rolname name, kind text, purpose text)
 language sql stable parallel safe

@@ -38,6 +38,6 @@ grant execute on function
     core.current_bot_id(),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
     security.admit(regclass, text, text), security.set_policy(regclass, text, text),
-    security.policy_bot_id(), security.policy_user(), security.inventory(),
-    security.accept_facts(text, text[]), security.in_migration()
+    security.policy_bot_id(), security.policy_user(),
+    security.facts_about(name), security.accept_facts(text, text[]), security.in_migration()
 to app_auditor;

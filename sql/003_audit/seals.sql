@@ -85,10 +85,8 @@ as $func$
 -- version: what was made anew, or off and on again in the meantime, is another row
 select sha256(convert_to(coalesce(string_agg(
            concat_ws('|', kind, object, definition, version), e'\n'
-           order by kind collate "C", object collate "C"), ''), 'UTF8'))
-from security.inventory()
-where kind in ('trigger', 'routine', 'owner', 'rule', 'column', 'policy')
-  and (object like 'audit.%' or object like '% on audit.%' or definition like '% audit.%')
+           order by kind collate "C", object collate "C", version collate "C"), ''), 'UTF8'))
+from security.facts_about('audit')
 $func$;
 
 comment on function audit.machinery() is

@@ -106,7 +106,7 @@ with result (place, check_name, offenders) as (
         where c.relnamespace = to_regnamespace('performance') and g.grantee <> c.relowner
           and g.privilege_type <> 'SELECT')
     union all
-    select 10, 'each level may call its functions', (
+    select 10, 'each level may call its functions here', (
         select string_agg(format('%s: %s', e.level, f.name), ', ')
         from (values
             ('app_backup', 'metric_rows slow_query_rows'),
