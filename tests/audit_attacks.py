@@ -468,7 +468,8 @@ NAMED = [
             ((CHANGED,), (AS_ERASER, f"update {LOG} set occurred_at = occurred_at"
                           " + interval '1 us' where entry_id = {entry}")),
         "a sealed entry that is deleted is named":
-            ((DELETED, TOUCHED), (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
+            ((DELETED, TOUCHED),
+             (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
         "entries that are changed by MERGE are named":
             ((CHANGED,), (AS_ERASER, f"merge into {LOG} as l using (values ({{entry}})) as v (n)"
                           " on l.entry_id = v.n when matched then update set actor = 'x'")),

@@ -716,7 +716,7 @@ REACH = [
      REACHED, "public.note"),
     ("grant insert on core.error_code to app_bot", SHARED, "core.error_code"),
     ("create function public.f(bigint) returns boolean language sql as 'select true';"
-     " alter table core.bots add constraint c check (public.f(bot_id))", CALLED, "public.f(bigint)"),
+     " alter table core.bots add constraint c check (public.f(bot_id))", CALLED, "f(bigint)"),
     ("create function public.f() returns trigger language plpgsql as 'begin return new; end';"
      " create trigger t before insert on core.bot_names for each row execute function public.f()",
      CALLED, "public.f()"),
@@ -730,8 +730,8 @@ REACH = [
     ("alter table core.messages alter bot_id set default 1", WHOSE, "core.messages: 1"),
 ]
 
-WEAKENINGS = [*REACH, *ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE, *ROLES, *DATABASE,
-              *AUDIT, *PERFORMANCE]
+WEAKENINGS = [*REACH, *ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE, *ROLES,
+              *DATABASE,              *AUDIT, *PERFORMANCE]
 
 
 @pytest.fixture(scope="module")

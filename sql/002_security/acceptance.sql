@@ -16,7 +16,7 @@ accept_facts only.';
 
 comment on column security.accepted_fact.kind is 'As in security.inventory().';
 comment on column security.accepted_fact.object is 'What the fact is about.';
-comment on column security.accepted_fact.scope is 'database, or cluster: what a dump leaves behind.';
+comment on column security.accepted_fact.scope is 'database; cluster: what a dump leaves behind.';
 comment on column security.accepted_fact.definition is 'What was accepted of it.';
 
 create table security.acceptance (

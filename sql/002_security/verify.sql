@@ -68,8 +68,8 @@ with result (place, check_name, offenders) as (
              'find_bot get_bot_token list_bots may_see policy_bot_id policy_user record_message'),
             ('app_super_admin', 'caller check check_message check_rules create_admin create_bot '
              'create_worker current_bot_id drop_bot drop_login ensure_contact ensure_conversation '
-             'find_bot get_bot_token grant_bot_to_admin list_bots may_see policy_bot_id policy_user '
-             'record_message revoke_bot_from_admin rotate_bot_password set_bot_token')
+             'find_bot get_bot_token grant_bot_to_admin list_bots may_see policy_bot_id '
+             'policy_user record_message revoke_bot_from_admin rotate_bot_password set_bot_token')
         ) as e (level, functions)
         cross join lateral string_to_table(e.functions, ' ') as f (name)
         where not exists (
