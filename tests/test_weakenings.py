@@ -731,7 +731,7 @@ REACH = [
 ]
 
 WEAKENINGS = [*REACH, *ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE, *ROLES,
-              *DATABASE,              *AUDIT, *PERFORMANCE]
+              *DATABASE, *AUDIT, *PERFORMANCE]
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,13 @@ with bot as (
            format('login, connection limit %s; %s', l.connections,
                   array_to_string(security.settings_of(l), ', ')) as expected
     from security.bot_limit as l
+), setting as (
+    select s.setrole as role,
+           string_agg(c.setting || case when s.setdatabase = 0 then '' else ' here' end, ', '
+                      order by c.setting) as settings
+    from pg_db_role_setting as s
+    cross join lateral unnest(s.setconfig) as c (setting)
+    group by s.setrole
 ), live as (
     select substr(m.kind, 5)::bigint as bot_id, r.rolname,
            concat_ws('; ',
@@ -113,14 +120,10 @@ with bot as (
                || case when r.rolinherit then '' else ', noinherit' end
                || case when isfinite(r.rolvaliduntil) then ', valid until ' || r.rolvaliduntil
                        else '' end,
-               (select string_agg(
-                           c.setting || case when s.setdatabase = 0 then '' else ' here' end, ', '
-                           order by c.setting)
-                from pg_db_role_setting as s
-                cross join lateral unnest(s.setconfig) as c (setting)
-                where s.setrole = r.oid)) as definition
+               s.settings) as definition
     from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role
+    left join setting as s on s.role = r.oid
     where m.kind ~ '^bot '
 )
 select rolname::text, b.expected, l.definition

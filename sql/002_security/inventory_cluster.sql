@@ -5,13 +5,15 @@ returns table (kind text, object text, definition text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-with login as materialized (
+with ours as materialized (
     select role from security.marked_logins()
+), login as materialized (
+    select role from ours
     union all
     -- made for another database of the cluster, and not let in here
     select d.objoid
     from pg_shdescription as d
-    where d.classoid = 'pg_authid'::regclass
+    where d.classoid = 'pg_authid'::regclass and d.objoid not in (select role from ours)
       and d.description ~ '^(bot [1-9][0-9]*|admin|worker) of database '
       and not has_database_privilege(d.objoid, current_database(), 'connect')
 ), sister as materialized (

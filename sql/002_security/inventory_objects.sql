@@ -31,12 +31,16 @@ select 'routine', r.name,
 from routine as r
 join pg_language as l on l.oid = r.prolang
 union all
-select 'owner', r.name, security.role_name(r.proowner), null from routine as r
+select 'owner', r.name, coalesce(w.name, security.role_name(r.proowner)), null
+from routine as r
+left join security.known_names() as w on w.role = r.proowner
 union all
-select 'right', format('to %s on %s', security.role_name(a.grantee), r.name), a.privileges, null
+select 'right', format('to %s on %s', coalesce(w.name, security.role_name(a.grantee)), r.name),
+       a.privileges, null
 from routine as r
 cross join lateral security.in_words(
     coalesce(r.proacl, acldefault('f', r.proowner)), r.proowner) as a
+left join security.known_names() as w on w.role = a.grantee
 $func$;
 
 comment on function security.routine_facts() is

@@ -76,8 +76,9 @@ select c.oid, 'relation', null,
 from pg_class as c
 where c.oid in (select unnest(p_relations))
 union all
-select c.oid, 'owner', null, security.role_name(c.relowner), null
+select c.oid, 'owner', null, coalesce(w.name, security.role_name(c.relowner)), null
 from pg_class as c
+left join security.known_names() as w on w.role = c.relowner
 where c.oid in (select unnest(p_relations)) and c.relkind <> 'c'
 union all
 select c.oid, 'row level security', null,
@@ -163,8 +164,11 @@ select p.polrelid, 'policy', p.polname,
        concat_ws(' ', case when not p.polpermissive then 'restrictive' end,
            'for', case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
                       when 'd' then 'delete' else 'all' end,
-           'to', (select string_agg(security.role_name(r), ', ' order by security.role_name(r))
-                  from unnest(p.polroles) as r),
+           'to', (select string_agg(n.name, ', ' order by n.name)
+                  from unnest(p.polroles) as r (role)
+                  left join security.known_names() as w using (role)
+                  cross join lateral (
+                      select coalesce(w.name, security.role_name(r.role))) as n (name)),
            'using ' || pg_get_expr(p.polqual, p.polrelid),
            'with check ' || pg_get_expr(p.polwithcheck, p.polrelid)),
        p.xmin::text
@@ -178,16 +182,18 @@ from pg_rewrite as w
 where w.ev_class in (select unnest(p_relations))
   and w.rulename <> '_RETURN'
 union all
-select c.oid, 'right', 'to ' || security.role_name(a.grantee), a.privileges, null
+select c.oid, 'right', 'to ' || coalesce(w.name, security.role_name(a.grantee)), a.privileges, null
 from pg_class as c
 cross join lateral security.in_words(c.relacl, c.relowner) as a
+left join security.known_names() as w on w.role = a.grantee
 where c.oid in (select unnest(p_relations))
 union all
-select t.attrelid, 'column right', t.attname || ' to ' || security.role_name(a.grantee),
-       a.privileges, null
+select t.attrelid, 'column right',
+       t.attname || ' to ' || coalesce(w.name, security.role_name(a.grantee)), a.privileges, null
 from pg_attribute as t
 join pg_class as c on c.oid = t.attrelid
 cross join lateral security.in_words(t.attacl, c.relowner) as a
+left join security.known_names() as w on w.role = a.grantee
 where t.attacl is not null and not t.attisdropped
   and t.attrelid in (select unnest(p_relations))
 $func$;

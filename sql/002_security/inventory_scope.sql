@@ -1,25 +1,38 @@
 -- What the inventory covers, and what it calls roles.
 
+create function security.known_names()
+returns table (role oid, name text)
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select 0::oid, 'PUBLIC'
+union all
+select role, purpose from security.roles()
+union all
+select datdba, 'owner of the database'
+from pg_database
+where datname = current_database() and datdba not in (select role from security.roles())
+$func$;
+
+comment on function security.known_names() is
+    'What roles are to us, whatever they are called: PUBLIC, level bot, owner of core …, owner of the
+database. For joins; security.role_name() names every role.';
+
 create function security.role_name(p_role oid)
 returns text
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select case
-    when p_role = 0 then 'PUBLIC'
-    else coalesce(
-        (select purpose from security.roles() where role = p_role),
-        (select 'owner of the database' from pg_database
-         where datname = current_database() and datdba = p_role),
-        (select case when oid = 10 then 'first superuser' else 'role ' || quote_ident(rolname) end
-         from pg_roles where oid = p_role),
-        'role ' || p_role)
-end
+select coalesce(
+    (select name from security.known_names() where role = p_role),
+    (select case when oid = 10 then 'first superuser' else 'role ' || quote_ident(rolname) end
+     from pg_roles where oid = p_role),
+    'role ' || p_role)
 $func$;
 
 comment on function security.role_name(oid) is
-    'What a role is to us: PUBLIC, level bot, owner of core …, or role NAME for anybody else''s.
-Names of our own roles may differ between installations, what they are does not.';
+    'What a role is to us (security.known_names), or role NAME for anybody else''s. Names of our own
+roles may differ between installations, what they are does not.';
 
 create function security.bot_grantees()
 returns setof oid

@@ -144,6 +144,7 @@ drop function security.covered_relations();
 drop function security.is_server_schema(name);
 drop function security.bot_grantees();
 drop function security.role_name(oid);
+drop function security.known_names();
 
 -- Who logs in -----------------------------------------------------------------
 
