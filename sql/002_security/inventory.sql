@@ -12,6 +12,8 @@ with covered as materialized (
     select * from security.table_facts(p_relations)
     union all
     select * from security.attached_facts(p_relations)
+    union all
+    select * from security.access_facts(p_relations)
 ), named as (
     -- the partitions of a table are alike: what differs by their names only is one fact
     select f.kind, c.name, c.root, c.suffix, s.part, s.definition, f.version

@@ -160,6 +160,24 @@ from (
 ) as g (triggers)
 cross join lateral security.trigger_facts(g.triggers) as t
 union all
+select w.ev_class, 'rule', w.rulename,
+       security.body_digest(pg_get_ruledef(w.oid)) || ' enabled ' || w.ev_enabled::text,
+       w.xmin::text
+from pg_rewrite as w
+where w.ev_class in (select unnest(p_relations))
+  and w.rulename <> '_RETURN'
+$func$;
+
+comment on function security.attached_facts(oid[]) is
+    'Facts about what hangs on tables: constraints, indexes, triggers, rules; in the same columns as
+security.table_facts.';
+
+create function security.access_facts(p_relations oid[])
+returns table (relation oid, kind text, part text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
 select p.polrelid, 'policy', p.polname,
        concat_ws(' ', case when not p.polpermissive then 'restrictive' end,
            'for', case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
@@ -174,13 +192,6 @@ select p.polrelid, 'policy', p.polname,
        p.xmin::text
 from pg_policy as p
 where p.polrelid in (select unnest(p_relations))
-union all
-select w.ev_class, 'rule', w.rulename,
-       security.body_digest(pg_get_ruledef(w.oid)) || ' enabled ' || w.ev_enabled::text,
-       w.xmin::text
-from pg_rewrite as w
-where w.ev_class in (select unnest(p_relations))
-  and w.rulename <> '_RETURN'
 union all
 select c.oid, 'right', 'to ' || coalesce(w.name, security.role_name(a.grantee)), a.privileges, null
 from pg_class as c
@@ -198,6 +209,6 @@ where t.attacl is not null and not t.attisdropped
   and t.attrelid in (select unnest(p_relations))
 $func$;
 
-comment on function security.attached_facts(oid[]) is
-    'Facts about what hangs on tables: constraints, indexes, triggers, policies, rules, rights; in
-the same columns as security.table_facts.';
+comment on function security.access_facts(oid[]) is
+    'Who sees which rows of tables, and who has which right on them; in the same columns as
+security.table_facts.';

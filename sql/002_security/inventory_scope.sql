@@ -15,8 +15,8 @@ where datname = current_database() and datdba not in (select role from security.
 $func$;
 
 comment on function security.known_names() is
-    'What roles are to us, whatever they are called: PUBLIC, level bot, owner of core …, owner of the
-database. For joins; security.role_name() names every role.';
+    'What roles are to us, whatever they are called: PUBLIC, level bot, owner of core …, owner of
+the database. For joins; security.role_name() names every role.';
 
 create function security.role_name(p_role oid)
 returns text

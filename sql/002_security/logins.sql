@@ -22,7 +22,8 @@ from pg_shdescription as d
 cross join lateral (
     select substring(d.description from '^(bot [1-9][0-9]*|admin|worker) of database ')
 ) as k (kind)
-where d.classoid = 'pg_authid'::regclass and d.description = k.kind || (select security.mark(''))  -- once, not for each role
+where d.classoid = 'pg_authid'::regclass
+  and d.description = k.kind || (select security.mark(''))  -- once, not for each role
 $func$;
 
 comment on function security.marked_logins() is

@@ -133,6 +133,7 @@ drop function security.role_facts();
 drop function security.comment_facts(oid[]);
 drop function security.schema_facts();
 drop function security.routine_facts();
+drop function security.access_facts(oid[]);
 drop function security.attached_facts(oid[]);
 drop function security.trigger_facts(oid[]);
 drop function security.table_facts(oid[]);
