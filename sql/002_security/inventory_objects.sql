@@ -152,7 +152,9 @@ with commented as (
     join pg_policy as p on d.classoid = 'pg_policy'::regclass and p.oid = d.objoid
     where p.polrelid in (select unnest(p_relations))
 )
-select 'comment', format('on %s %s', i.type, i.identity), c.description, null
+select 'comment',
+       -- 17 and older write pg_catalog.json as json
+       format('on %s %s', i.type, replace(i.identity, 'pg_catalog.', '')), c.description, null
 from commented as c
 cross join lateral pg_identify_object(c.classoid, c.objoid, c.objsubid) as i
 $func$;
