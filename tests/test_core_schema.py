@@ -185,6 +185,26 @@ def test_a_bad_value_is_refused_on_update_too(
         conn.execute(f"update core.{table} set {change}")
 
 
+@pytest.mark.parametrize(("table", "column"), [
+    ("messages", "sent_at"), ("girls_profiles", "last_activity")])
+def test_a_table_takes_the_times_from_the_first_on_and_before_the_end(
+        conn: psycopg.Connection, table: str, column: str):
+    fill(conn)
+    write = f"update core.{table} set {column} = "
+    conn.execute(write + "core.first_time()")
+    conn.execute(write + "core.end_time() - interval '1us'")
+    for outside in ("core.first_time() - interval '1us'", "core.end_time()"):
+        with refused(conn, "23514"):
+            conn.execute(write + outside)
+
+
+def test_an_error_code_tells_the_years_that_can_be_stored(conn: psycopg.Connection):
+    assert conn.execute("""
+        select core.storable_years(), meaning from core.error_code where code = 'MB419'
+        """).fetchone() == (
+            "1970 and 2099", "No such date or time, or it is not between 1970 and 2099.")
+
+
 def test_no_reply_takes_for_ever(conn: psycopg.Connection):
     if conn.info.server_version < 170000:
         pytest.skip("an interval can't be infinite before 17")
@@ -408,6 +428,18 @@ def test_a_message_that_can_not_be_is_named_with_its_value(
         conn.execute(f"select core.record_message({arguments}, p_bot_id => {bot})")
     assert caught.value.diag.message_primary == message
     assert conn.execute("select count(*) from core.conversations").fetchone() == (0,)
+
+
+def test_a_routine_kept_by_its_signature_is_called_by_its_name(conn: psycopg.Connection):
+    for kind in ("integer", "text"):
+        conn.execute(f'create function core."odd-" ({kind}) returns text language sql'
+                     f" as $func$ select '{kind}' $func$")
+    for kind in ("integer", "text"):
+        name = conn.execute(
+            "select core.routine_name(%s)::text", [f'core."odd-"({kind})']).fetchone()[0]
+        assert conn.execute(f"select {name}(null::{kind})").fetchone() == (kind,)
+    with refused(conn, "42883"):
+        conn.execute("select core.routine_name('core.no_such(integer)')")
 
 
 # Error codes -------------------------------------------------------------------

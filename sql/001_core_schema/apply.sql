@@ -11,6 +11,8 @@ set local lock_timeout = '3s';
 \ir schemas.sql
 \ir error_codes.sql
 \ir caller.sql
+\ir routine_names.sql
+\ir time_range.sql
 
 -- What a bot keeps
 \ir tables.sql

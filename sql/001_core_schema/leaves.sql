@@ -22,7 +22,7 @@ declare
     v_hook  regproc;
 begin
     for v_hook in
-        select h.hook::regprocedure::oid::regproc from core.leaf_hook as h order by h.hook
+        select core.routine_name(h.hook) from core.leaf_hook as h order by h.hook
     loop
         execute format('select %s($1)', v_hook) using p_leaf;
     end loop;

@@ -121,9 +121,8 @@ declare
         when p_body is null then 'body is null'
         when p_direction is null or p_direction not in ('in', 'out')
             then format('direction is %s, not in or out', quote_nullable(p_direction))
-        when p_sent_at < timestamptz '1970-01-01 00:00:00+00'
-          or p_sent_at >= timestamptz '2100-01-01 00:00:00+00'
-            then format('sent_at is %s, not between 1970 and 2099', p_sent_at)
+        when p_sent_at < core.first_time() or p_sent_at >= core.end_time()
+            then format('sent_at is %s, not between %s', p_sent_at, core.storable_years())
     end;
 begin
     if v_fault is not null then

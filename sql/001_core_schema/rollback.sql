@@ -96,6 +96,10 @@ drop function core.days_of(timestamptz[]);
 
 -- What everything else names --------------------------------------------------
 
+drop function core.storable_years();
+drop function core.end_time();
+drop function core.first_time();
+drop function core.routine_name(text);
 drop function core.current_bot_id();
 
 drop table core.error_code;

@@ -46,6 +46,7 @@ grant execute on function
     core.current_bot_id(),
     core.record_message(bigint, text, text, timestamptz, text, bigint),
     core.check_message(bigint, text, text, timestamptz),
+    core.first_time(), core.end_time(), core.storable_years(),
     core.ensure_contact(bigint, bigint, text),
     core.ensure_conversation(bigint, bigint, text),
     security.policy_bot_id(),
@@ -77,4 +78,4 @@ grant execute on function core.days_of(timestamptz[]) to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage on sequence core.bots_bot_id_seq to app_provisioner;
-grant execute on function core.ensure_leaves(bigint) to app_provisioner;
+grant execute on function core.ensure_leaves(bigint), core.routine_name(text) to app_provisioner;

@@ -63,7 +63,7 @@ declare
                      or exists (select from core.bot_metrics where bot_id = p_bot_id);
 begin
     for v_holds in
-        select k.holds::regprocedure::oid::regproc from security.keeper as k order by k.holds
+        select core.routine_name(k.holds) from security.keeper as k order by k.holds
     loop
         exit when v_found;
         execute format('select %s($1)', v_holds) into v_found using p_bot_id;
@@ -88,7 +88,7 @@ begin
     perform from core.girls_profiles where bot_id = p_bot_id order by profile_id for update;
     perform from core.conversations where bot_id = p_bot_id order by conversation_id for update;
     for v_discard in
-        select k.discard::regprocedure::oid::regproc from security.keeper as k order by k.holds
+        select core.routine_name(k.discard) from security.keeper as k order by k.holds
     loop
         execute format('select %s($1)', v_discard) using p_bot_id;
     end loop;

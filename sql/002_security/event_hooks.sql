@@ -21,7 +21,7 @@ declare
     v_hook  regproc;
 begin
     for v_hook in
-        select h.hook::regprocedure::oid::regproc from security.event_hook as h order by h.hook
+        select core.routine_name(h.hook) from security.event_hook as h order by h.hook
     loop
         execute format('select %s($1, ''notice'', $2, $3)', v_hook)
         using p_kind, p_detail, p_bot_id;

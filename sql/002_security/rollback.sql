@@ -97,7 +97,8 @@ $tables$;
 revoke all on all tables in schema core, core_partitions
     from app_bot, app_super_admin, app_backup, app_upkeep, app_provisioner;
 revoke all on all sequences in schema core from app_provisioner;
-revoke all on all functions in schema core, core_upkeep from app_bot, app_owner;
+revoke all on all functions in schema core, core_upkeep
+    from app_bot, app_owner, app_upkeep, app_provisioner;
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 

@@ -53,6 +53,7 @@ with result (place, check_name, offenders) as (
                 'core.check_message(bigint, text, text, timestamptz)',
                 'core.ensure_contact(bigint, bigint, text)',
                 'core.ensure_conversation(bigint, bigint, text)', 'core.current_bot_id()',
+                'core.first_time()', 'core.end_time()', 'core.storable_years()',
                 'security.policy_bot_id()', 'security.policy_user()', 'security.get_bot_token()'
             ]) as f
         ) as e (name, may)

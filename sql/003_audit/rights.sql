@@ -35,7 +35,7 @@ grant select on core.leaf_hook to app_auditor;
 grant execute on function
     core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
     core.ensure_partition(regclass, timestamptz), core.run_leaf_hooks(regclass),
-    core.current_bot_id(),
+    core.routine_name(text), core.current_bot_id(),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
     security.admit(regclass, text, text), security.set_policy(regclass, text, text),
     security.policy_bot_id(), security.policy_user(),

@@ -78,7 +78,7 @@ begin
         begin
             return query execute format(
                 'select $1, labels, value, note from %s()',
-                v_probe.routine::regprocedure::oid::regproc)
+                core.routine_name(v_probe.routine))
             using v_probe.probe;
         exception when others then  -- one that can't be read hides none of the others
             return query select v_probe.probe, '{}'::jsonb, 'NaN'::float8,

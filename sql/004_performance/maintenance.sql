@@ -89,7 +89,7 @@ begin
     end if;
     begin
         execute format(case when v_task.keep is null then 'select %s()' else 'select %s($1)' end,
-                       v_task.routine::regprocedure::oid::regproc)
+                       core.routine_name(v_task.routine))
         into result using v_task.keep;
     exception when others then  -- kept beside the task, and reported
         v_error := format('%s (SQLSTATE %s)', sqlerrm, sqlstate);

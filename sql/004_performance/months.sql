@@ -32,7 +32,7 @@ begin
     for v_table in select * from performance.monthly_table order by relation loop
         v_before := (select count(*)::integer from core.leaves(v_table.relation));
         for v_month in 0 .. p_ahead loop
-            execute format('select %s($1)', v_table.ensure_month::regprocedure::oid::regproc)
+            execute format('select %s($1)', core.routine_name(v_table.ensure_month))
             using now() + v_month * interval '1 month';
         end loop;
         v_made := v_made - v_before

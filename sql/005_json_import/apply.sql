@@ -18,6 +18,7 @@ select security.expect_inventory();
 
 -- What a file is
 \ir paths.sql
+\ir keys.sql
 \ir times.sql
 
 -- What is wrong with it

@@ -39,7 +39,8 @@ select u.ordinal, u.path, u.chat_id, octet_length(u.bytes), json_import.bom_warn
                case when d.content -> 'chat_id' = to_jsonb(u.chat_id)
                     then d.content -> 'messages' end
        end,
-       d.strings - case jsonb_typeof(d.content) when 'object' then 2 else 0 end,
+       d.strings - case jsonb_typeof(d.content)
+           when 'object' then cardinality(json_import.column_keys('wrapper')) else 0 end,
        nextval('json_import.file_file_id_seq'),
        nextval('core.conversations_conversation_id_seq'),
        -- locked, which is what the foreign key's trigger would do, but once per file
@@ -103,9 +104,9 @@ with document as materialized (
       and coalesce(t.messages, 0) = jsonb_array_length(
               case when jsonb_typeof(d.messages) = 'array' then d.messages end)
       and t.is_sound is not false
-      -- n messages of exactly three keys hold 3n + 2n strings and one per ISO time: one more
-      -- and there is an unknown or a repeated key somewhere
-      and d.strings = 5 * coalesce(t.messages, 0) + coalesce(t.iso_times, 0)
+      -- one string more, and there is an unknown or a repeated key somewhere
+      and d.strings = json_import.strings_per_message() * coalesce(t.messages, 0)
+                      + coalesce(t.iso_times, 0)
 ), stored_conversation as (
     insert into core.conversations (
         bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
@@ -151,14 +152,19 @@ as $func$
 select coalesce(
     jsonb_typeof(p_doc) = 'object'
     and p_doc -> 'chat_id' = to_jsonb(p_chat_id)
-    and coalesce(jsonb_typeof(p_doc -> 'name'), 'null') in ('string', 'null')
-    and coalesce(jsonb_typeof(p_doc -> 'previous_response_id'), 'null') in ('string', 'null')
-    and coalesce(jsonb_typeof(p_doc -> 'summary'), 'null') in ('object', 'null')
+    and not exists (
+        select
+        from jsonb_each(p_doc) as m
+        where jsonb_typeof(m.value) <> 'null'
+          and case json_import.key_rules('profile') ->> m.key
+              when 'chat' then false
+              when 'string' then jsonb_typeof(m.value) <> 'string'
+              when 'object' then jsonb_typeof(m.value) <> 'object'
+              when 'count' then m.value::text !~ '^[0-9]{1,9}$'
+              when 'person' then m.value::text !~ '^[1-9][0-9]{0,17}$'
+              when 'time' then json_import.time_fault(m.value) is not null
+              else json_import.key_rules('profile') ? m.key end)
     and not coalesce(p_doc -> 'summary' @? 'strict $.* ? (@.type() != "string")', false)
-    and coalesce(jsonb_typeof(p_doc -> 'profile'), 'null') in ('object', 'null')
-    and coalesce((p_doc -> 'message_count')::text ~ '^([0-9]{1,9}|null)$', true)
-    and coalesce((p_doc -> 'telegram_id')::text ~ '^([1-9][0-9]{0,17}|null)$', true)
-    and json_import.time_fault(nullif(p_doc -> 'last_activity', 'null')) is null
     -- so many levels take so many brackets
     and (length(p_doc::text) < 1024 or not json_import.is_too_deep(null, p_doc)),
     false)
@@ -182,12 +188,13 @@ set timezone = 'UTC'
 set jit = off
 as $func$
 declare
-    v_left  integer[];
+    v_ordinals  integer[];
+    v_file_ids  bigint[];
+    v_rows      json_import.profile_row[];
 begin
     with document as materialized (
         select u.ordinal, u.path, u.chat_id, u.bytes, d.content, d.strings,
-               nextval('json_import.file_file_id_seq') as file_id,
-               nextval('core.girls_profiles_profile_id_seq') as profile_id
+               nextval('json_import.file_file_id_seq') as file_id
         from unnest(p_paths, p_chat_ids, p_docs)
             with ordinality as u (path, chat_id, bytes, ordinal)
         cross join lateral json_import.read_document(u.bytes) as d
@@ -197,43 +204,34 @@ begin
             select from core.girls_profiles as g
             where g.bot_id = p_bot_id and g.chat_id = u.chat_id)
     ), plain as materialized (
-        select d.ordinal, d.path, d.bytes, d.file_id, d.profile_id, r.*
+        select d.ordinal, d.path, d.bytes, d.file_id, r as profile
         from document as d
         cross join lateral json_import.profiles_of(d.content, 'profile', d.chat_id) as r
         where json_import.is_plain_profile(d.content, d.chat_id)
           and d.strings = json_import.string_count(d.content::text)
-    ), stored_profile as (
-        insert into core.girls_profiles as g (
-            bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count, summary,
-            profile, previous_response_id, extra)
-        overriding system value
-        select p_bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count,
-               summary, profile, previous_response_id, extra
-        from plain
-        returning g.profile_id, json_import.profile_digest(g) as digest
     ), stored_file as (
         insert into json_import.file (
             file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,
             warnings, run_id)
         overriding system value
-        select file_id, p_bot_id, path, 'profile', chat_id, 'loaded', p_sha256s[ordinal],
+        select file_id, p_bot_id, path, 'profile', (profile).chat_id, 'loaded', p_sha256s[ordinal],
                octet_length(bytes), 1, 1,
                json_import.bom_warning(bytes)
-               || json_import.count_warning('no_zone', has_no_zone::integer)
-               || case when extra <> '{}' then jsonb_build_object(
-                      'unknown_key', (select count(*) from jsonb_object_keys(extra))) else '{}' end,
+               || json_import.count_warning('no_zone', (profile).has_no_zone::integer)
+               || json_import.count_warning(
+                      'unknown_key', (select count(*) from jsonb_object_keys((profile).extra))),
                p_run_id
         from plain
-    ), stored_source as (
-        insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
-        select p_bot_id, p.profile_id, p.file_id, s.digest
-        from plain as p
-        join stored_profile as s using (profile_id)
     )
-    select array_agg(o.ordinal order by o.ordinal) into v_left
-    from generate_subscripts(p_paths, 1) as o (ordinal)
-    where not exists (select from plain as p where p.ordinal = o.ordinal);
-    return coalesce(v_left, '{}');
+    select array_agg(ordinal), array_agg(file_id), array_agg(profile)
+    into v_ordinals, v_file_ids, v_rows
+    from plain;
+    perform json_import.insert_profiles(p_bot_id, v_file_ids, v_rows);
+    return array(
+        select o.ordinal
+        from generate_subscripts(p_paths, 1) as o (ordinal)
+        where o.ordinal not in (select unnest(v_ordinals))
+        order by o.ordinal);
 end
 $func$;
 

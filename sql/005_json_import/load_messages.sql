@@ -53,7 +53,7 @@ language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select case when jsonb_typeof(p_doc) = 'object'
-            then nullif(p_doc - '{chat_id,messages}'::text[], '{}') end
+            then nullif(p_doc - json_import.column_keys('wrapper'), '{}') end
 $func$;
 
 comment on function json_import.wrapper_of(jsonb) is
@@ -106,12 +106,8 @@ begin
     perform json_import.drop_backup_messages(
         p_bot_id, p_chat_id, v_conversation_id, p_doc, v_known);
 
-    insert into core.messages (
-        bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
-    select p_bot_id, v_conversation_id, p_file_id, direction, body, sent_at, metadata
-    from json_import.messages_of(p_doc)
-    where ordinal > v_known
-    order by ordinal;
+    perform json_import.insert_messages(p_file_id, p_bot_id, v_conversation_id, array(
+        select m from json_import.messages_of(p_doc) as m where m.ordinal > v_known));
 
     update core.conversations as c
     set metadata = w.merged
@@ -171,23 +167,20 @@ begin
     delete from core.messages
     where bot_id = p_bot_id and conversation_id = v_conversation_id and source_file_id = p_file_id;
 
-    with held as (
-        select direction, body, sent_at, count(*) as times
-        from core.messages
-        where bot_id = p_bot_id and conversation_id = v_conversation_id
-        group by direction, body, sent_at
-    ), incoming as (
-        select m.*, row_number() over (
-            partition by m.direction, m.body, m.sent_at order by m.ordinal) as nth
-        from json_import.messages_of(p_doc) as m
-    )
-    insert into core.messages (
-        bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
-    select p_bot_id, v_conversation_id, p_file_id, i.direction, i.body, i.sent_at, i.metadata
-    from incoming as i
-    left join held as h using (direction, body, sent_at)
-    where i.nth > coalesce(h.times, 0)
-    order by i.ordinal;
+    perform json_import.insert_messages(p_file_id, p_bot_id, v_conversation_id, array(
+        select i.message
+        from (
+            select m as message, m.direction, m.body, m.sent_at, row_number() over (
+                partition by m.direction, m.body, m.sent_at order by m.ordinal) as nth
+            from json_import.messages_of(p_doc) as m
+        ) as i
+        left join (
+            select direction, body, sent_at, count(*) as times
+            from core.messages
+            where bot_id = p_bot_id and conversation_id = v_conversation_id
+            group by direction, body, sent_at
+        ) as h using (direction, body, sent_at)
+        where i.nth > coalesce(h.times, 0)));
 end
 $func$;
 

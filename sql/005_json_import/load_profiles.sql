@@ -68,22 +68,12 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
-with inserted as (
-    insert into core.girls_profiles as g (
-        bot_id, telegram_id, chat_id, name, last_activity, message_count, summary, profile,
-        previous_response_id, extra)
-    select p_bot_id, r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
-           r.summary, r.profile, r.previous_response_id, r.extra
-    from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
-    where not exists (
-        select
-        from core.girls_profiles as c
-        where c.bot_id = p_bot_id and c.chat_id = r.chat_id)
-    returning g.profile_id, json_import.profile_digest(g) as digest
-)
-insert into json_import.profile_source (bot_id, profile_id, file_id, digest)
-select p_bot_id, profile_id, p_file_id, digest
-from inserted
+select json_import.insert_profiles(p_bot_id, array_agg(p_file_id), array_agg(r))
+from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
+where not exists (
+    select
+    from core.girls_profiles as c
+    where c.bot_id = p_bot_id and c.chat_id = r.chat_id)
 $func$;
 
 comment on function json_import.add_profiles(bigint, bigint, text, bigint, jsonb) is
@@ -119,7 +109,7 @@ from (
             cross join lateral jsonb_object_keys(m.metadata))
            + (select count(*)
               from jsonb_object_keys(case when jsonb_typeof(p_doc) = 'object' then p_doc end) as k
-              where k not in ('chat_id', 'messages', 'date', 'name'))
+              where k <> all (json_import.key_names('wrapper')))
     where p_kind in ('conversation', 'backup')
     union all
     select 'unknown_key', count(*)

@@ -59,7 +59,7 @@ union all
 select json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
        left(m.value::text, 200)
 from jsonb_each(case when p_strict and jsonb_typeof(p_doc) = 'object' then p_doc end) as m
-where m.key not in ('chat_id', 'messages', 'date', 'name')
+where m.key <> all (json_import.key_names('wrapper'))
 $func$;
 
 comment on function json_import.wrapper_defects(jsonb, bigint, boolean) is
@@ -71,42 +71,59 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
-with message as (
-    select json_import.messages_path(p_doc) || '/' || (ordinal - 1) as pointer, value as m,
-           case when value ? 'content' then 'content' else 'text' end as body_key,
-           jsonb_typeof(value) = 'object' and not (value ? 'text' and value ? 'content') as is_whole
-    from json_import.message_elements(p_doc)
+with known as materialized (
+    select k.key, k.rule, k.place, row_number() over same_column as nth,
+           array_agg(k.key) over (same_column
+               rows between unbounded preceding and unbounded following) as spellings
+    from json_import.known_keys() with ordinality as k (holder, key, rule, fills, place)
+    where k.holder = 'message'
+    window same_column as (partition by k.fills order by k.place)
+), message as (
+    select json_import.messages_path(p_doc) || '/' || (e.ordinal - 1) as pointer, e.value as m,
+           case when jsonb_typeof(e.value) = 'object' then (
+               select array_to_string(k.spellings, ' and ')
+               from known as k
+               where k.nth = 2 and e.value ?& k.spellings) end as doubled
+    from json_import.message_elements(p_doc) as e
+), field as (
+    select s.pointer, s.m, k.key, k.rule
+    from message as s
+    cross join lateral (
+        select k.key, k.rule
+        from known as k
+        where case when s.m ?| k.spellings then s.m ? k.key else k.nth = 1 end
+        order by k.place
+    ) as k
+    where jsonb_typeof(s.m) = 'object' and s.doubled is null
 )
 select pointer, 'MB412',
-       case when jsonb_typeof(m) = 'object' then 'text and content: which of the two was said?'
-            else format('expected a message, found %s', jsonb_typeof(m)) end,
+       case when doubled is null then format('expected a message, found %s', jsonb_typeof(m))
+            else doubled || ': which of the two was said?' end,
        left(m::text, 200)
 from message
-where not is_whole
+where jsonb_typeof(m) <> 'object' or doubled is not null
 union all
-select pointer || '/' || k.key, 'MB416', format('%s is missing', k.key), left(m::text, 200)
-from message
-cross join lateral unnest(array[body_key, 'direction', 'ts']) as k (key)
-where is_whole and coalesce(m -> k.key, 'null') = 'null'
+select pointer || '/' || key, 'MB416', format('%s is missing', key), left(m::text, 200)
+from field
+where coalesce(m -> key, 'null') = 'null'
 union all
 select d.*
-from message
-cross join lateral (
-    values (body_key, 'string'), ('direction', 'string'), ('ts', 'time')) as k (key, rule)
-cross join lateral json_import.field_defects(m -> k.key, pointer || '/' || k.key, k.rule) as d
-where is_whole and d.code is not null
+from field
+cross join lateral json_import.field_defects(m -> key, pointer || '/' || key, rule) as d
+where d.code is not null
 union all
 select pointer || '/direction', 'MB417', format('direction is %s', left(m ->> 'direction', 80)),
        left(m ->> 'direction', 200)
 from message
-where is_whole and jsonb_typeof(m -> 'direction') = 'string'
+where doubled is null and jsonb_typeof(m -> 'direction') = 'string'
   and m ->> 'direction' not in ('in', 'out')
 union all
 select pointer || json_import.to_step(k.key), 'MB424', format('key %s is unknown', to_json(k.key)),
        left(k.value::text, 200)
 from message
-cross join lateral jsonb_each(case when p_strict and is_whole then m end) as k
-where k.key not in ('text', 'content', 'direction', 'ts')
+cross join lateral jsonb_each(
+    case when p_strict and doubled is null and jsonb_typeof(m) = 'object' then m end) as k
+where k.key <> all (json_import.key_names('message'))
 $func$;
 
 comment on function json_import.message_defects(jsonb, boolean) is

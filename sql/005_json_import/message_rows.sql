@@ -59,12 +59,12 @@ select m.list, m.place, m.direction, m.body, m.sent_at,
        hashtextextended(m.body, (date_part('epoch', m.sent_at) * 1000000)::bigint
                                 # ascii(m.direction)),
        m.is_iso,
-       m.is_iso and right(m.ts, 1) <> 'Z' and left(right(m.ts, 6), 1) not in ('+', '-'),
+       case when m.usual is null then m.is_iso and m.ts !~ json_import.zone_pattern()
+            else length(m.usual) > length(m.ts) end,  -- by the Z
        coalesce(m.body is not null and m.direction in ('in', 'out')
-                and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
-                and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)
+                and m.sent_at >= core.first_time() and m.sent_at < core.end_time(), false)
 from (
-    select m.list, m.place, m.direction, coalesce(m.text, m.content) as body, m.ts,
+    select m.list, m.place, m.direction, coalesce(m.text, m.content) as body, m.ts, m.usual,
            m.ts like '____-%' as is_iso,
            case
                -- what the server writes again as it stands there, it has read right
@@ -120,10 +120,7 @@ begin
     -- a time of digits is one only without quotes, which plain_messages does not see
     return not p_messages @? '$[*] ? (exists(@.text) && exists(@.content)
                                       || @.ts like_regex "^[0-9.]*$")' and (
-        select count(*) = jsonb_array_length(p_messages) and coalesce(bool_and(coalesce(
-                   m.body is not null and m.direction in ('in', 'out')
-                   and m.sent_at >= timestamptz '1970-01-01 00:00:00+00'
-                   and m.sent_at < timestamptz '2100-01-01 00:00:00+00', false)), true)
+        select count(*) = jsonb_array_length(p_messages) and coalesce(bool_and(m.is_sound), true)
         from json_import.plain_messages(array[p_messages]) as m);
 exception
     when data_exception then
@@ -134,16 +131,28 @@ $func$;
 comment on function json_import.are_plain(jsonb) is
     'Whether messages are sound at a glance; what are not may still be, and get a diagnosis.';
 
+create type json_import.message_row as (
+    ordinal      bigint,
+    direction    text,
+    body         text,
+    sent_at      timestamptz,
+    metadata     jsonb,
+    has_no_zone  boolean
+);
+
+comment on type json_import.message_row is
+    'What a message in a file becomes in core.messages; ordinal: its place in the file, from 1;
+has_no_zone: its time is taken for UTC.';
+
 create function json_import.messages_of(p_doc jsonb)
-returns table (ordinal bigint, direction text, body text, sent_at timestamptz, metadata jsonb,
-               has_no_zone boolean)
+returns setof json_import.message_row
 language sql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
 select e.ordinal, m.direction, m.body, coalesce(m.sent_at, json_import.to_time(e.value -> 'ts')),
-       nullif(e.value - '{text,content,direction,ts}'::text[], '{}'),
-       jsonb_typeof(e.value -> 'ts') = 'string' and e.value ->> 'ts' !~ '(Z|[+-][0-9:]+)$'
+       nullif(e.value - json_import.column_keys('message'), '{}'),
+       m.has_no_zone
 from json_import.message_elements(p_doc) as e
 join json_import.plain_messages(array[json_import.message_list(p_doc)]) as m
     on m.place = e.ordinal
@@ -151,3 +160,24 @@ $func$;
 
 comment on function json_import.messages_of(jsonb) is
     'The rows that a sound conversation or backup makes, in its order, from 1.';
+
+create function json_import.insert_messages(
+    p_file_id          bigint,
+    p_bot_id           bigint,
+    p_conversation_id  bigint,
+    p_rows             json_import.message_row[]
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $func$
+insert into core.messages (
+    bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
+select p_bot_id, p_conversation_id, p_file_id, r.direction, r.body, r.sent_at, r.metadata
+from unnest(p_rows) as r
+order by r.ordinal
+$func$;
+
+comment on function json_import.insert_messages(
+    bigint, bigint, bigint, json_import.message_row[]) is
+    'Stores messages of a file in a conversation, in the order of the file.';

@@ -14,7 +14,8 @@ select case when f.code is not null then
         case f.code
             when 'MB411' then format('the number %s is out of range', left(p_value::text, 80))
             when 'MB418' then format('%s is no time', left(p_value::text, 80))
-            when 'MB419' then format('%s is no time between 1970 and 2099', left(p_value::text, 80))
+            when 'MB419' then format('%s is no time between %s', left(p_value::text, 80),
+                                     core.storable_years())
             else format('expected %s, found %s', p_rule, jsonb_typeof(p_value))
         end,
         left(p_value::text, 200))::json_import.defect end
@@ -93,17 +94,6 @@ comment on function json_import.profile_entries(jsonb, text, bigint) is
     'The profiles of a document: pointer, chat_id by file name or key (null in an array), whether it
 stands under a key, and the object.';
 
-create function json_import.is_profile_key(p_key text)
-returns boolean
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select p_key in ('chat_id', 'telegram_id', 'name', 'last_activity', 'message_count', 'summary',
-                 'profile', 'previous_response_id')
-$func$;
-
-comment on function json_import.is_profile_key(text) is 'Whether a profile''s key has a column.';
-
 create function json_import.profile_defects(
     p_doc      jsonb,
     p_kind     text,
@@ -118,7 +108,8 @@ as $func$
 with entry as (
     select * from json_import.profile_entries(p_doc, p_kind, p_chat_id)
 ), member as (
-    select e.pointer, e.expected, e.is_keyed, e.entry, m.key, m.value
+    select e.pointer, e.expected, e.is_keyed, e.entry, m.key, m.value,
+           json_import.key_rules('profile') ->> m.key as rule
     from entry as e
     left join lateral jsonb_each(
         case when jsonb_typeof(e.entry) = 'object' then e.entry end) as m on true
@@ -144,15 +135,8 @@ union all
 select d.*
 from member as m
 cross join lateral json_import.field_defects(
-    m.value, m.pointer || json_import.to_step(m.key),
-    case m.key
-        when 'telegram_id' then 'person' when 'message_count' then 'count'
-        when 'last_activity' then 'time' when 'name' then 'string'
-        when 'previous_response_id' then 'string'
-        when 'summary' then 'object' when 'profile' then 'object' end) as d
-where m.key in ('telegram_id', 'message_count', 'last_activity', 'name', 'previous_response_id',
-                'summary', 'profile')
-  and (m.expected is not null or not m.is_keyed) and d.code is not null
+    m.value, m.pointer || json_import.to_step(m.key), m.rule) as d
+where m.rule <> 'chat' and (m.expected is not null or not m.is_keyed) and d.code is not null
 union all
 select m.pointer || '/summary' || json_import.to_step(s.key), 'MB415',
        format('expected string, found %s', jsonb_typeof(s.value)), left(s.value::text, 200)
@@ -164,7 +148,7 @@ union all
 select m.pointer || json_import.to_step(m.key), 'MB424',
        format('key %s is unknown', to_json(m.key)), left(m.value::text, 200)
 from member as m
-where p_strict and not json_import.is_profile_key(m.key)
+where p_strict and m.key <> all (json_import.key_names('profile'))
 $func$;
 
 comment on function json_import.profile_defects(jsonb, text, bigint, boolean) is

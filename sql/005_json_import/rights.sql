@@ -53,6 +53,7 @@ grant insert on core.stale_days to app_importer;
 grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_message_id_seq,
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
+    core.first_time(), core.end_time(), core.storable_years(),
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.ensure_conversation(bigint, bigint, text), core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),

@@ -116,9 +116,14 @@ drop function json_import.load_conversations(bigint, bigint, text[], bigint[], b
 drop function json_import.new_conversations(bigint, text[], bigint[], bytea[]);
 drop function json_import.count_warning(text, bigint);
 drop function json_import.bom_warning(bytea);
+drop function json_import.insert_profiles(bigint, bigint[], json_import.profile_row[]);
 drop function json_import.profile_digest(core.girls_profiles);
 drop function json_import.profiles_of(jsonb, text, bigint);
+drop type json_import.profile_row;
+drop function json_import.insert_messages(
+    bigint, bigint, bigint, json_import.message_row[]);
 drop function json_import.messages_of(jsonb);
+drop type json_import.message_row;
 drop function json_import.are_plain(jsonb);
 drop function json_import.plain_messages(jsonb[]);
 drop function json_import.parse_rarer_time(text);
@@ -135,7 +140,6 @@ drop function json_import.message_list(jsonb);
 drop function json_import.messages_path(jsonb);
 drop function json_import.duplicate_contacts(jsonb);
 drop function json_import.profile_defects(jsonb, text, bigint, boolean);
-drop function json_import.is_profile_key(text);
 drop function json_import.profile_entries(jsonb, text, bigint);
 drop function json_import.chat_defects(jsonb, text, bigint, boolean);
 drop function json_import.field_defects(jsonb, text, text);
@@ -163,6 +167,12 @@ drop type json_import.defect;
 
 drop function json_import.to_time(jsonb);
 drop function json_import.time_fault(jsonb);
+drop function json_import.zone_pattern();
+drop function json_import.key_rules(text);
+drop function json_import.strings_per_message();
+drop function json_import.column_keys(text);
+drop function json_import.key_names(text);
+drop function json_import.known_keys();
 drop function json_import.classify(text[]);
 drop function json_import.is_date(text);
 drop function json_import.to_chat_id(text);

@@ -1,5 +1,16 @@
 -- Times as files write them.
 
+create function json_import.zone_pattern()
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select '(Z|[+-][0-9:]+)$'
+$func$;
+
+comment on function json_import.zone_pattern() is
+    'Regular expression for a text, otherwise a sound time, that names its time zone.';
+
 create function json_import.time_fault(p_value jsonb)
 returns text
 language sql stable strict parallel safe
@@ -7,9 +18,11 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select case
     when jsonb_typeof(p_value) = 'number' then
-        -- what to_time would round up to the year 2100 is no time either
-        case when p_value::numeric < 0 or p_value::numeric >= 4102444799999.9995
-               or (p_value::numeric >= 4102444799.9999995 and p_value::numeric < 100000000000)
+        -- what to_time would round up to the end is no time either
+        case when p_value::numeric < extract(epoch from core.first_time())
+               or p_value::numeric >= extract(epoch from core.end_time()) * 1000 - 0.0005
+               or (p_value::numeric >= extract(epoch from core.end_time()) - 0.0000005
+                   and p_value::numeric < 100000000000)
              then 'MB419' end
     when jsonb_typeof(p_value) <> 'string' then 'MB415'
     when s !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?'
@@ -20,8 +33,7 @@ select case
                   ) > '15' and substr(s, 20) ~ '[+-]', false)
       or coalesce(substring(substr(s, 20) from '[+-][0-9]{2}:?([0-9]{2})$') > '59', false)
       then 'MB419'
-    when s::timestamptz < timestamptz '1970-01-01 00:00:00+00'
-      or s::timestamptz >= timestamptz '2100-01-01 00:00:00+00' then 'MB419'
+    when s::timestamptz < core.first_time() or s::timestamptz >= core.end_time() then 'MB419'
 end
 from (select p_value #>> '{}' offset 0) as u (s)
 $func$;
