@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import bots, commands, import_commands, report, upkeep
+from fleet import bots, commands, import_commands, new, planning, report, upkeep
 from fleet.errors import DONE, DRIFT, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
@@ -67,7 +67,15 @@ COMMANDS = (
                     arg("--all", action="store_true", help="undo all"))),
     Command("adopt", "verify and mark a migration that somebody ran by hand",
             commands.adopt, changes=True, arguments=(arg("id", metavar="ID"),)),
-    Command("plan", "show what migrate would do", commands.plan),
+    Command("new", "make the files of the next migration, ready to edit", new.new, changes=True,
+            arguments=(
+                arg("name", metavar="NAME", help="what it is about: invoices makes 006_invoices"),
+                arg("--depends", metavar="ID", help="what it needs (default: the last one)"),
+                arg("--no-transaction", action="store_true", help="for what can't run in one, as "
+                    "create index concurrently: statement by statement"))),
+    Command("plan", "show what migrate would do", planning.plan, arguments=(
+        arg("--sql", dest="script", metavar="ID", nargs="?", const="",
+            help="instead, print the SQL of what is pending, or of ID, in one piece"),)),
     Command("status", "show where each migration stands (exit 3 pending, 4 drift)",
             commands.status),
     Command("verify", "run every check of the applied migrations (exit 4 if one fails, 3 if "

@@ -7,8 +7,8 @@ from checks import codes, python, readme, rules, sql, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = (
-    tools.ruff, tools.squawk, tools.pgspot, sql.parse, sql.headers, sql.parts, sql.mirrored,
-    rules.code, rules.text,
+    tools.ruff, tools.squawk, tools.pgspot,
+    sql.parse, sql.headers, sql.outside, sql.parts, sql.mirrored, rules.code, rules.text,
     codes.known, codes.removed, python.docstrings, python.imports, python.lengths, python.sizes,
     readme.tables)
 

@@ -21,10 +21,20 @@ TEXT = (
     (r"-----B[E]GIN [A-Z ]*PRIVATE KEY", "*", "remove the private key, and replace it"),
 )
 
+# As CODE, but for scripts whose header says `-- transaction: none`: those may have to run again.
+WHOLE = ((r"\bif not exists\b(?! *\()", "*", "leave it out: a surprise must fail"),)
+# As CODE, for those scripts only.
+STEPWISE = (
+    (r"^set\s+local\b", "*", "write a plain set, and reset it at the end: no transaction here"),
+    (r"\bcreate\s+(?:unique\s+)?index\s+concurrently\b", "*",
+     "let `drop index concurrently if exists` of it stand before: a failed one stays, broken"),
+)
+CLEARED = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\s+(?:\w+\.)?(\w+)\s*;\s*create"
+                     r"\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?\1\b")
+
 # In the code of an SQL file, where strings and comments are blank (but their quotes and dashes).
 CODE = (
     (r"(?<![%$\w])\w*[A-Z]\w*", "*", "write it in lower case"),  # but %I of a template
-    (r"\bif not exists\b(?! *\()", "*", "leave it out: a surprise must fail"),
     (r"\bcascade\b(?!.*--)", "*/rollback.sql", "name what goes, or say why in a comment here"),
     (r"\b(?:begin|commit|rollback)\s*;(?!.*--)", "*",
      "remove it: the caller holds the transaction; or say why in a comment here"),
@@ -53,7 +63,12 @@ def text(root: Path) -> Iterator[str]:
 def code(root: Path) -> Iterator[str]:
     """Every SQL file keeps the rules for code."""
     for path in files(root, "sql/*.sql"):
-        yield from _find(path, sql.code(read(root, path)), CODE)
+        text = sql.code(read(root, path))
+        if sql.in_transaction(root, path):
+            yield from _find(path, text, CODE + WHOLE)
+        else:
+            yield from _find(path, text, CODE)
+            yield from _find(path, CLEARED.sub(lambda pair: sql.blank(pair[0]), text), STEPWISE)
 
 
 def _find(path: str, content: str, rules: tuple) -> Iterator[str]:

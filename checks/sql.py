@@ -26,7 +26,7 @@ def code(text: str, inside: bool = False) -> str:
     try:
         tokens = pglast.scan(text)
     except ParseError:
-        return _blank(text)
+        return blank(text)
     result, end, before = "", 0, ""
     for token in tokens:
         word = text[token.start:token.end + 1]
@@ -34,9 +34,9 @@ def code(text: str, inside: bool = False) -> str:
         if body and (inside or before in ("as", "do")):
             shown = body[1] + code(body[2], inside=True) + body[1]
         elif token.name.endswith("COMMENT"):
-            shown = word[:2] + _blank(word[2:])
+            shown = word[:2] + blank(word[2:])
         elif word[-1] in "'\"$":
-            shown = word[-1] + _blank(word[1:-1]) + word[-1]
+            shown = word[-1] + blank(word[1:-1]) + word[-1]
         else:
             shown = before = word
         result += text[end:token.start] + shown
@@ -49,7 +49,8 @@ def server_text(text: str) -> str:
     return INCLUDE.sub(lambda line: "--" + line[0][2:], text)
 
 
-def _blank(text: str) -> str:
+def blank(text: str) -> str:
+    """Blanks in place of all but the ends of lines."""
     return re.sub(r"[^\n]", " ", text)
 
 
@@ -87,6 +88,35 @@ def headers(root: Path) -> Iterator[str]:
         for line in (pattern.format(id=path.split("/")[1]) for pattern in HEADER):
             if line not in comment:
                 yield f"{path}:1: begin with a comment that has a line `{line}…`"
+
+
+def in_transaction(root: Path, path: str) -> bool:
+    """False for a script whose header says `-- transaction: none`, and for what it includes."""
+    folder, name = path.rpartition("/")[::2]
+    for script in ("apply.sql", "rollback.sql"):
+        text = read(root, f"{folder}/{script}")
+        if re.match(r"(--.*\n)*-- transaction: none\n", text) and (
+                name == script or f"\n\\ir {name}\n" in text):
+            return False
+    return True
+
+
+def outside(root: Path) -> Iterator[str]:
+    """A script in no transaction says so in header and entry, and resets what it sets."""
+    for path in files(root, "sql/*/apply.sql"):
+        folder, stepwise = path.rpartition("/")[0], False
+        for script in (path, f"{folder}/rollback.sql"):
+            text = read(root, script)
+            for found in re.finditer(r"^-- transaction:(?! none$).*", text, re.M):
+                yield f"{place(script, text, found.start())}: say none, or leave the line out"
+            if not in_transaction(root, script):
+                stepwise = True
+                for found in re.finditer(r"^set (\w+)", text, re.M):
+                    if f"\nreset {found[1]};\n" not in text:
+                        yield f"{place(script, text, found.start())}: reset it at the end"
+        if stepwise != ("\n__transactional__ = False\n" in read(root, f"{folder}.py")):
+            yield (f"{folder}.py:1: let it say __transactional__ = False where a header says "
+                   "`-- transaction: none`, and only there")
 
 
 def parts(root: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from checks import sql
 from checks.tree import files
 from fleet import sqlfile
 
@@ -21,7 +22,9 @@ def ruff(root: Path) -> Iterator[str]:
 def squawk(root: Path) -> Iterator[str]:
     """What a migration could do to a live database. It counts lines from 0."""
     for path in files(root, "sql/*/apply.sql"):
-        yield from _whole(root, path, PLACE, "squawk", "--reporter=gcc", add=1)
+        kind = "--assume-in-transaction" if sql.in_transaction(root, path) else (
+            "--no-assume-in-transaction")
+        yield from _whole(root, path, PLACE, "squawk", "--reporter=gcc", kind, add=1)
 
 
 def pgspot(root: Path) -> Iterator[str]:

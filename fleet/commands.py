@@ -126,16 +126,6 @@ def status(ctx: Context) -> int:
     return max((WRONG.get(s.state, DONE) for s in found), default=DONE)
 
 
-def plan(ctx: Context) -> int:
-    with ctx.connect() as conn:
-        found = {s.migration: s for s in migrations.states(conn, ctx.files)}
-    rows = [(m.id, {"pending": "apply", "adopt": "verify and adopt"}.get(state, f"refuse: {state}"),
-             m.header(m.id), m.header("locks"), m.header("undo"))
-            for m in ctx.files if (state := found[m.id].state) != "applied"]
-    ctx.screen.rows(["migration", "migrate_would", "what", "locks", "undo"], rows)
-    return DONE
-
-
 def verify(ctx: Context) -> int:
     """Runs the verify.sql of every migration that is applied, then compares with what was accepted.
 
@@ -224,8 +214,8 @@ def rollback(ctx: Context) -> int:
         if not ctx.args.dry_run:
             ctx.screen.confirm(f"Roll back {len(chosen)} of {len(ctx.files)} migrations on "
                                f"{ctx.target.shown()}?", ctx.args.yes)
-        ctx.session(conn).rollback(chosen, ctx.args.discard_data)
-    return ctx.finish(f"{len(chosen)} rolled back")
+        undone = ctx.session(conn).rollback(chosen, ctx.args.discard_data)
+    return ctx.finish(f"{undone} rolled back")
 
 
 def _to_roll_back(ctx: Context, conn: psycopg.Connection) -> list[migrations.Migration]:

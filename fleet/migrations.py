@@ -16,16 +16,16 @@ from yoyo.exceptions import BadMigration, MigrationConflict
 from yoyo.migrations import topological_sort
 from yoyo.topologicalsort import CycleError
 
-from fleet import registry, sqlfile
+from fleet import registry, sqlfile, stepwise
 from fleet.errors import DRIFT, USAGE, FleetError
+from fleet.verifying import check, require  # noqa: F401
 
 FILES = ("apply", "rollback", "verify")
 RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
-# What one file set must not reach the next, nor, in a dry run, its `set local`.
+# A file finds the settings that psql and yoyo would give it: neither what another file set (nor, in
+# a dry run, its `set local`), nor our own row_security = off.
 AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
-                   where source = 'session' and name not in ('row_security',
-                                                             'client_connection_check_interval')"""
-BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+                   where source = 'session' and name <> 'client_connection_check_interval'"""
 for chatty in ("yoyo", "psycopg"):  # they log what is raised as well, one of them with tracebacks
     logging.getLogger(chatty).addHandler(logging.NullHandler())
 # "is there already": somebody ran the file by hand, or yoyo was stopped before its mark
@@ -72,6 +72,9 @@ class State:
 
 def read(sql: Path) -> list[Migration]:
     """The migrations in `sql`, dependencies first. Raises MB909 where yoyo would skip silently."""
+    for entry in sorted(sql.glob("*.py")):  # before yoyo, which would not say what is not there
+        for name in FILES:
+            Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
     try:
         migrations = [
             Migration(m.id, sql / m.id, frozenset(d.id for d in m.depends))
@@ -175,13 +178,16 @@ class Session:
         with self.exclusive():
             found = states(self.conn, self.migrations)
             refuse_drift(found)
-            by_id = {m.id: m for m in self.migrations}
+            by_id, untried = {m.id: m for m in self.migrations}, set()
             for state in found:
                 if state.state == "adopt":
-                    self._atomically("adopt", by_id[state.migration], self._adopt)
-                elif state.state == "pending":
-                    self._atomically("apply", by_id[state.migration], self._apply)
-                changed += [state.migration] if state.state != "applied" else []
+                    self._atomically("adopt", by_id[state.migration], self._mark)
+                if state.migration in untried:
+                    self.say(f"{state.migration} needs what could only be shown: not tried")
+                elif state.state == "pending" and not self._apply(by_id[state.migration]):
+                    untried |= {m.id for m in dependants(self.migrations, state.migration)}
+                elif state.state != "applied":
+                    changed.append(state.migration)
                 if state.migration == last:
                     break
         return changed
@@ -202,87 +208,94 @@ class Session:
                 if found[needed].state in ("pending", "late"):
                     raise FleetError("MB907", f"{migration.id} needs {needed}, which isn't applied",
                                      f"First: runner.py adopt {needed}", exit_code=DRIFT)
-            self._atomically("adopt", migration, self._adopt)
+            self._atomically("adopt", migration, self._mark)
         return True
 
-    def rollback(self, chosen: list[Migration], discard_data: bool) -> None:
-        """Undoes `chosen`, last first, each in its own transaction."""
+    def rollback(self, chosen: list[Migration], discard_data: bool) -> int:
+        """Undoes `chosen`, last first, each in its own transaction; returns how many."""
         with self.exclusive():
             marked = {mark.migration_id for mark in registry.marks(self.conn)}
             due = {d.id for m in chosen for d in dependants(self.migrations, m.id)} & marked
             if due != {m.id for m in chosen}:
                 raise FleetError("MB907", "somebody else migrated while this command waited",
                                  "See runner.py status, then repeat.", exit_code=DRIFT)
+            undone, shown = 0, set()
             for migration in reversed(chosen):
-                def undo(target: Migration, started: float) -> None:
-                    registry.expect(self.conn)
-                    self.conn.execute("select set_config('app.discard_data', %s, true)",
-                                      ["on" if discard_data else "off"])
-                    sqlfile.run(self.conn, target.script("rollback"))
-                    registry.unmark(self.conn, target.id, time.monotonic() - started)
-                self._atomically("rollback", migration, undo)
+                if shown & {m.id for m in dependants(self.migrations, migration.id)}:
+                    self.say(f"{migration.id} is needed by what could only be shown: not tried")
+                elif self._undo(migration, "on" if discard_data else "off"):
+                    undone += 1
+                else:
+                    shown.add(migration.id)
+        return undone
 
-    def _apply(self, migration: Migration, started: float) -> None:
+    def _undo(self, migration: Migration, discard_data: str) -> bool:
+        """Rolls one migration back; False if a dry run could only show what it would do."""
+        script = migration.script("rollback")
+        setting = ("app.discard_data", discard_data)
+
+        def undo(target: Migration, operation: str, started: float) -> None:
+            if script.in_transaction:
+                registry.expect(self.conn)
+                self.conn.execute("select set_config(%s, %s, true)", setting)
+                sqlfile.run(self.conn, script)
+            registry.unmark(self.conn, target.id, time.monotonic() - started)
+
+        return self._run("rollback", migration, script, undo, setting)
+
+    def _apply(self, migration: Migration) -> bool:
+        """Applies one migration; False if a dry run could only show what it would do."""
+        script = migration.script("apply")
+
+        def apply(target: Migration, operation: str, started: float) -> None:
+            if script.in_transaction:
+                self._apply_whole(target, script)
+            self._mark(target, operation, started)
+
+        return self._run("apply", migration, script, apply)
+
+    def _run(self, operation: str, migration: Migration, script: sqlfile.Script,
+             step: Callable[[Migration, str, float], None], *settings: tuple[str, str]) -> bool:
+        started = time.monotonic()
+        if not script.in_transaction:
+            if self.dry_run:
+                stepwise.show(script, migration.id, self.say)
+                return False
+            registry.expect(self.conn, migration.id)
+            stepwise.run(self.conn, script, self.say, RETRIES, settings)
+        self._atomically(operation, migration, step, started)
+        return True
+
+    def _apply_whole(self, migration: Migration, script: sqlfile.Script) -> None:
         try:
             registry.expect(self.conn)
-            sqlfile.run(self.conn, migration.script("apply"))
+            sqlfile.run(self.conn, script)
         except FleetError as fault:
             if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
                               f"runner.py adopt {migration.id}. Otherwise remove what is there.")
             raise
-        try:
-            self.conn.execute("set constraints all immediate")
-        except psycopg.Error as fault:
-            if fault.sqlstate is None:  # the connection, not the file
-                raise
-            shown = migration.shown("apply")
-            raise sqlfile.failure(fault, shown, shown) from fault
-        require(self.conn, migration)
-        registry.mark(self.conn, migration, "apply", time.monotonic() - started)
+        sqlfile.check_constraints(self.conn, script)
 
-    def _adopt(self, migration: Migration, started: float) -> None:
+    def _mark(self, migration: Migration, operation: str, started: float) -> None:
         require(self.conn, migration)
-        registry.mark(self.conn, migration, "adopt", time.monotonic() - started)
+        registry.mark(self.conn, migration, operation, time.monotonic() - started)
 
     def _atomically(self, operation: str, migration: Migration,
-                    step: Callable[[Migration, float], None]) -> None:
+                    step: Callable[[Migration, str, float], None],
+                    started: float = 0) -> None:
         """Runs one step in one transaction; repeats it when a lock could not be had."""
+        started = started or time.monotonic()
         for attempt, pause in enumerate((*RETRIES, None), 1):
-            started = time.monotonic()
             try:
                 with self.conn.transaction():
                     self.conn.execute(AS_CONNECTED)
-                    step(migration, started)
+                    step(migration, operation, started)
                 break
             except FleetError as fault:
-                if pause is None or not isinstance(fault.__cause__, BUSY):
+                if pause is None or not isinstance(fault.__cause__, stepwise.BUSY):
                     raise
                 self.say(f"{migration.id}: {fault.message}; attempt {attempt + 1} of "
                          f"{len(RETRIES) + 1} in {pause} s")
                 time.sleep(pause)
         self.done(operation, migration.id, (time.monotonic() - started) * 1000)
-
-
-def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, bool, str]]:
-    """The rows of verify.sql: (check_name, ok, detail); one that fails to run is a row too."""
-    try:
-        with conn.transaction():
-            conn.execute("set transaction read only")
-            rows = sqlfile.run(conn, migration.script("verify"))
-            if rows and len(rows[0]) == 3:
-                return rows
-            return [("verify.sql returns rows of check_name, ok, detail", False, "no check")]
-    except FleetError as fault:
-        if not isinstance(fault.__cause__, psycopg.errors.ProgrammingError):
-            raise
-        return [("verify.sql runs", False, f"{fault.place}: {fault.message}")]
-
-
-def require(conn: psycopg.Connection, migration: Migration) -> None:
-    """Raises MB906 naming the checks of verify.sql that are not true."""
-    failed = [f"{name} ({detail})" for name, ok, detail in check(conn, migration) if not ok]
-    if failed:
-        raise FleetError("MB906", f"{migration.id}: not true: {'; '.join(failed)}",
-                         "Nothing was kept. Compare apply.sql with verify.sql, or remove what is "
-                         "in the way.", migration.shown("verify"), DRIFT)

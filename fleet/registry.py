@@ -79,12 +79,15 @@ def has_inventory(conn: psycopg.Connection) -> bool:
         "select to_regprocedure('security.differences()') is not null").fetchone()[0]
 
 
-def expect(conn: psycopg.Connection) -> None:
-    """Raises MB111 (exit 3) if the database is not what was last accepted."""
+def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
+    """Raises MB111 (exit 3) if the database is not what was last accepted.
+
+    But for what a migration that runs in no transaction, `unfinished`, left when it was killed.
+    """
     if not has_inventory(conn):
         return
     try:
-        conn.execute("select security.expect_inventory()")
+        conn.execute("select security.expect_inventory(%s)", [unfinished])
     except psycopg.Error as fault:
         if fault.sqlstate != "MB111":
             raise
@@ -117,7 +120,7 @@ def advisory_lock(conn: psycopg.Connection, key: int = LOCK_KEY) -> Iterator[Non
     try:
         yield
     finally:
-        _clean_up(conn, "select pg_advisory_unlock(%s)", key)
+        clean_up(conn, "select pg_advisory_unlock(%s)", key)
 
 
 @contextmanager
@@ -141,10 +144,10 @@ def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        _clean_up(conn, "delete from public.yoyo_lock where pid = -pg_backend_pid()")
+        clean_up(conn, "delete from public.yoyo_lock where pid = -pg_backend_pid()")
 
 
-def _clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
+def clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
     """Also after Ctrl-C in mid-statement. A lost connection has cleaned up by itself."""
     with suppress(psycopg.OperationalError):
         if conn.info.transaction_status == TransactionStatus.ACTIVE:

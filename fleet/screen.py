@@ -71,6 +71,10 @@ class Screen:
         else:
             self.out.print(Text(text), soft_wrap=True)
 
+    def verbatim(self, text: str) -> None:
+        """A result for another program, which wants its tabs and long lines as they are."""
+        self.out.file.write(text)
+
     def heading(self, title: str) -> None:
         """The title of what follows."""
         self.out.print(Text(f"\n{title}", "bold"))

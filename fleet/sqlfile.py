@@ -20,14 +20,16 @@ TOKEN = re.compile(
 # The transaction is the runner's: file, verification and mark are committed together or not at all.
 TRANSACTION = re.compile(r"(begin|start|commit|end|rollback|abort|savepoint|release"
                          r"|prepare\s+transaction)\b", re.I)
+LOCAL = re.compile(r"set\s+local\b", re.I)
 # Next steps for what is the server's trouble and no file's.
 HINTS = {
     "25006": "Nothing may be written here: a standby, default_transaction_read_only, a verify.sql.",
     "42501": "Grant the right, or migrate as the database's owner or a superuser.",
-    "53100": "Free disk space on the server; nothing of it was kept.",
-    "53200": "Give the server more memory, or less to do; nothing of it was kept.",
+    "25001": "Can it not run in a transaction? Then `-- transaction: none` belongs in the header.",
+    "53100": "Free disk space on the server.",
+    "53200": "Give the server more memory, or less to do.",
     "55P03": "Another session holds the lock (see pg_stat_activity): wait until it has finished.",
-    "57014": "The statement was cancelled or ran into statement_timeout; nothing of it was kept.",
+    "57014": "The statement was cancelled or ran into statement_timeout.",
 }
 
 
@@ -44,6 +46,18 @@ class Script:
     @property
     def shown(self) -> str:
         return self.pieces[0][0]
+
+    @property
+    def in_transaction(self) -> bool:
+        """False if the header, its first comment, says `-- transaction: none`."""
+        header = re.match(r"(?:--.*\n)*", self.text)[0]
+        return not re.search(r"^-- transaction: none$", header, re.M)
+
+    def split(self) -> list[tuple[int, str]]:
+        """(offset, text) of each statement, with the semicolon and the comments after it."""
+        starts = list(statements(self.text))
+        return [(start, self.text[start:end])
+                for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True)]
 
     def place(self, offset: int) -> str:
         """path:line of a character of the text."""
@@ -95,39 +109,63 @@ def run(conn: psycopg.Connection, script: Script) -> list[tuple]:
 
     Raises MB905 with the place (file:line), the server's message, detail and hint.
     """
-    text = script.text
-    _refuse(script)
+    refuse(script)
+    return execute(conn, script, 0, script.text)
+
+
+def execute(conn: psycopg.Connection, script: Script, at: int, text: str,
+            kept: str = "nothing of it was kept") -> list[tuple]:
+    """Executes `text`, which begins `at` this character of the script; else as `run`.
+
+    `kept` is what an error's hint says of the work done so far.
+    """
     cursor = CountingCursor(conn)
     try:
         cursor.execute(text.encode())
     except psycopg.Error as fault:
         if fault.sqlstate is None:  # the connection, not the statement
             raise
-        place = script.place(offset_of(fault.diag, text, cursor.finished))
-        raise failure(fault, place.rpartition(":")[0], place) from fault
+        place = script.place(at + offset_of(fault.diag, text, cursor.finished))
+        raise failure(fault, place.rpartition(":")[0], place, kept) from fault
     while cursor.nextset():
         pass
     return cursor.fetchall() if cursor.description else []
 
 
-def _refuse(script: Script) -> None:
+def check_constraints(conn: psycopg.Connection, script: Script) -> None:
+    """Checks now what a script left for the commit. Raises as `run`, without a line."""
+    try:
+        conn.execute("set constraints all immediate")
+    except psycopg.Error as fault:
+        if fault.sqlstate is None:
+            raise
+        raise failure(fault, script.shown, script.shown) from fault
+
+
+def refuse(script: Script) -> None:
     """Raises MB905 for what the server can't run, or must not."""
     for start in statements(script.text):
         if found := TRANSACTION.match(script.text, start):
-            raise FleetError("MB905", f"{found[0].lower()} in a file that runs in one transaction",
-                             "Remove it: the runner commits the file, its verification and its "
-                             "mark together.", script.place(start))
+            fact, why = ("one transaction", "the file, its verification and its mark together"
+                         ) if script.in_transaction else ("no transaction", "each statement alone")
+            raise FleetError("MB905", f"{found[0].lower()} in a file that runs in {fact}",
+                             f"Remove it: the runner commits {why}.", script.place(start))
+        if not script.in_transaction and LOCAL.match(script.text, start):
+            raise FleetError("MB905", "set local in a file that runs in no transaction",
+                             "Write a plain set, and reset it at the end of the file.",
+                             script.place(start))
         if script.text[start] == "\\":
             raise FleetError("MB905", "a command of psql that no other tool runs",
                              "Remove it. The one that may be there is \\ir NAME.sql, alone on its "
                              "line, in apply.sql or rollback.sql.", script.place(start))
 
 
-def failure(fault: psycopg.Error, shown: str, place: str) -> FleetError:
+def failure(fault: psycopg.Error, shown: str, place: str,
+            kept: str = "nothing of it was kept") -> FleetError:
     """An error that the file `shown` is to blame for, with the command to type next."""
     command = "rollback" if shown.endswith("rollback.sql") else "migrate"
-    return explain(fault, place, f"Correct {shown}; nothing of it was kept.",
-                   f" Then: runner.py {command}")
+    return explain(fault, place, f"Correct {shown}.",
+                   f" {kept[0].upper()}{kept[1:]}. Then: runner.py {command}")
 
 
 def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> FleetError:

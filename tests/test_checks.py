@@ -81,7 +81,7 @@ FAULTS = (
     (rules.text, APPLY, "select 1;§ \n", "none at the end"),
     (rules.text, APPLY, f"§-- {'x' * 98}\n", "more than 100 columns"),
     (rules.text, "fleet/errors.py", "§X = 1\r\n", "LF line ends"),
-    (rules.text, "fleet/new.py", "§\ufeffX = 1\n", "without a BOM"),
+    (rules.text, "fleet/added.py", "§\ufeffX = 1\n", "without a BOM"),
     (rules.text, "Makefile", "§# TO" "DO\n", "open an issue"),
     (rules.text, "README.md", "see §/ho" "me/alice/x\n", "name no folder of one machine"),
     (rules.text, "README.md", "see §fi" "le:///x\n", "name no folder of one machine"),
@@ -103,7 +103,7 @@ FAULTS = (
      "MB996 is used nowhere"),
     (codes.known, APPLY, "insert into core.error_code values\n§    ('MB001', 'a', 'b', 'c');\n",
      "MB001 is there twice"),
-    (python.docstrings, "fleet/new.py", "§X = 1\n", "give the module a docstring"),
+    (python.docstrings, "fleet/added.py", "§X = 1\n", "give the module a docstring"),
     (python.docstrings, "fleet/errors.py", "§class New(Exception):\n    code = 1\n",
      "give New a docstring"),
     (python.docstrings, "tests/helper.py", '"""Helps."""\n§def new():\n    x = 1\n    return x\n',
@@ -129,6 +129,57 @@ FAULTS += (
      "as 'select 1';\n", "PS005"),
     (sql.parts, PART, "§\\ir codes.sql\n", "name it in apply.sql"),
 )
+
+
+# What belongs into a script without a transaction, and what does not; § as above.
+BUILD = "create index concurrently if not exists bots_a_idx on core.bots (bot_id);\n"
+STEPWISE = (
+    (rules.code, PART, "§set local lock_timeout = '3s';\n", "write a plain set"),
+    (rules.code, PART, "§" + BUILD, "let `drop index concurrently if exists` of it stand before"),
+    (rules.code, PART, "drop index concurrently if exists core.b_idx;\n§" + BUILD, "let `drop"),
+    (rules.code, APPLY, "§" + BUILD.replace("if not exists ", ""), "let `drop"),
+    (sql.outside, APPLY, "§set work_mem = '1MB';\n", "reset it at the end"),
+    (rules.code, PART, "drop index concurrently if exists core.bots_a_idx;\n§" + BUILD, ""),
+    (rules.code, PART, "create table §if not exists core.t (a integer);\n", ""),
+    (sql.outside, APPLY, "§set work_mem = '1MB';\nreset work_mem;\n", ""),
+    (rules.code, "sql/001_core_schema/verify.sql", "§set local work_mem = '1MB';\n", ""),
+)
+
+
+def without_transaction(root: Path, entry: bool = True) -> None:
+    """Takes the first migration's transaction away."""
+    text = (root / APPLY).read_text("utf-8").replace("set local", "set")
+    text = text.replace("\n\n", "\n-- transaction: none\n\n", 1)
+    (root / APPLY).write_text(text + "reset search_path;\nreset lock_timeout;\n", "utf-8")
+    if entry:
+        path = root / "sql/001_core_schema.py"
+        path.write_text(path.read_text("utf-8").replace(
+            "\nsql =", "\n__transactional__ = False\nsql ="), "utf-8")
+
+
+@pytest.mark.parametrize(("check", "path", "text", "says"), STEPWISE,
+                         ids=[f"{f[3] or 'fine'} {number}" for number, f in enumerate(STEPWISE)])
+def test_the_rules_know_a_script_without_a_transaction(tree, check, path, text, says):
+    without_transaction(tree)
+    assert list(sql.outside(tree)) == []
+    line, found = new_faults(check, tree, path, text)
+    assert (f"{path}:{line}: " in found and says in found) if says else found == ""
+
+
+def test_squawk_knows_a_script_without_a_transaction(tree):
+    build = "drop index concurrently if exists core.bots_a_idx;\n§" + BUILD
+    line, found = new_faults(tools.squawk, tree, PART, build)
+    assert f"{PART}:{line}: " in found and "transaction" in found
+    without_transaction(tree)
+    assert new_faults(tools.squawk, tree, PART, build.replace("bots_a", "bots_b"))[1] == ""
+
+
+def test_an_entry_that_contradicts_the_header_is_found(tree):
+    without_transaction(tree, entry=False)
+    says = "sql/001_core_schema.py:1: let it say __transactional__ = False"
+    assert [said for said in sql.outside(tree) if said.startswith(says)]
+    (tree / APPLY).write_text("-- 001_core_schema: x.\n-- transaction: off\n", "utf-8")
+    assert list(sql.outside(tree)) == [f"{APPLY}:2: say none, or leave the line out"]
 
 
 @pytest.mark.parametrize(("check", "path", "text", "says"), FAULTS,
@@ -201,10 +252,10 @@ def test_a_rollback_removes_exactly_its_own_codes(tree, statement, holds):
 
 
 @pytest.mark.parametrize(("lines", "path", "fails"), [
-    (301, "fleet/new.py", True), (299, "fleet/new.py", False), (1701, "runner.py", True)])
+    (301, "fleet/added.py", True), (299, "fleet/added.py", False), (1701, "runner.py", True)])
 def test_a_module_that_grew_too_long_is_found(tree, lines, path, fails):
     shutil.rmtree(tree / "fleet")
-    append(tree, "fleet/new.py", "§")
+    append(tree, "fleet/added.py", "§")
     (tree / "runner.py").write_text("")
     append(tree, path, "§" + "x = 1\n" * lines)
     assert any(fault.startswith((path, "runner.py:1:")) for fault in python.sizes(tree)) is fails

@@ -38,7 +38,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Correct the variable that the message names; runner.py setup --show tells its source.'),
     ('MB904', 'missing_right',       'The login lacks a right, or the server is too old.',
         'Grant what the message names, or migrate as another login.'),
-    ('MB905', 'sql_failed',          'The server refused a statement; nothing of it was kept.',
+    ('MB905', 'sql_failed',          'The server refused a statement of a file.',
         'Correct the file at the line named, then repeat the command.'),
     ('MB906', 'verification_failed', 'A check of a verify.sql is not true.',
         'Compare the database with the migration; the row''s detail says what differs.'),

@@ -17,7 +17,18 @@ $func$;
 
 comment on function security.require_acceptor() is 'MB113 unless the caller is one of the owners.';
 
-create function security.expect_inventory()
+create table security.unfinished (
+    migration  text         not null,
+    begun_at   timestamptz  not null default now(),
+
+    constraint unfinished_pk primary key (migration)
+);
+
+comment on table security.unfinished is
+    'Migrations that run in no transaction and have begun, but did not come to their
+accept_inventory: killed, they are run again.';
+
+create function security.expect_inventory(p_unfinished text default null)
 returns void
 language plpgsql
 security definer
@@ -26,8 +37,10 @@ set row_security = on
 as $func$
 declare
     v_found  text[];
+    v_begun  text := (select string_agg(migration, ', ') from security.unfinished);
 begin
-    if security.in_migration() then
+    if security.in_migration()
+       or exists (select from security.unfinished where migration = p_unfinished) then
         return;  -- it was said before, in this transaction
     end if;
     lock table security.accepted_fact in share row exclusive mode;
@@ -40,16 +53,21 @@ begin
                              cardinality(v_found)),
             detail  = array_to_string(v_found[:10], e'\n')
                       || case when cardinality(v_found) > 10 then e'\n…' else '' end,
-            hint    = 'See each: select * from security.differences(). Put it back; or, if it is '
+            hint    = coalesce(format('%s has begun and not finished: run it again. ', v_begun), '')
+                      || 'See each: select * from security.differences(). Put it back; or, if it is '
                       'meant: select security.accept_inventory(''why''), after a restore or a move '
                       'select security.accept_cluster(''why'').';
+    end if;
+    if p_unfinished is not null then
+        insert into security.unfinished (migration) values (p_unfinished);
     end if;
 end
 $func$;
 
-comment on function security.expect_inventory() is
+comment on function security.expect_inventory(text) is
     'Begins a migration: refuses while the database is not what was last accepted, so that no
-acceptance at its end pardons what somebody changed before. MB111.';
+acceptance at its end pardons what somebody changed before. One that runs in no transaction passes
+its id, and is let in again until it has come to its accept_inventory. MB111.';
 
 create function security.accept(p_reason text, p_scope text)
 returns integer
@@ -92,6 +110,7 @@ begin
     if v_changes <> '[]' then
         perform security.write_acceptance(p_reason, v_changes);
     end if;
+    delete from security.unfinished where migration = split_part(p_reason, ',', 1);
     return jsonb_array_length(v_changes);
 end
 $func$;

@@ -19,7 +19,7 @@ grant execute on function
     security.check(), security.check_rules(), security.inventory(), security.differences()
 to app_super_admin, app_owner;
 grant execute on function
-    security.drop_logins(), security.admit_logins(), security.expect_inventory(),
+    security.drop_logins(), security.admit_logins(), security.expect_inventory(text),
     security.accept_inventory(text), security.accept_cluster(text),
     security.accept_facts(text, text[]), security.in_migration()
 to app_owner;

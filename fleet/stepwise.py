@@ -1,0 +1,97 @@
+"""Scripts whose header says `-- transaction: none`: statement by statement, each committed."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+
+from fleet import registry, sqlfile
+from fleet.errors import FleetError
+
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+OURS = ("app.actor", "app.correlation_id", "client_connection_check_interval")
+BUILD = re.compile(r"create\s+(unique\s+)?index\s+concurrently\b", re.I)
+CLEAR = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\b", re.I)
+REPEATABLE = ("; the next run begins with the first again, so let each be repeatable: before"
+              " `create index concurrently`, `drop index concurrently if exists` removes a broken"
+              " one")
+
+
+def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], None],
+        pauses: Sequence[float], settings: Sequence[tuple[str, str]] = ()) -> None:
+    """Executes a script whose statements can't be in a transaction; each is committed by itself.
+
+    Repeats one that could not have its lock. Raises MB905; its hint says what is kept.
+    """
+    sqlfile.refuse(script)
+    found, tries, number = script.split(), Counter(), 0
+    with _as_connected(conn, settings):
+        while number < len(found):
+            at, text = found[number]
+            try:
+                sqlfile.execute(conn, script, at, text, _kept(number) + REPEATABLE)
+                number += 1
+            except FleetError as fault:
+                if not fault.code.startswith("MB90"):  # of our own SQL, which can't know it
+                    fault.hint += f" ({_kept(number)})"
+                back = _again([text for _, text in found[:number + 1]])
+                if (back is None or tries[number] >= len(pauses)
+                        or not isinstance(fault.__cause__, BUSY)):
+                    raise
+                pause = pauses[tries[number]]
+                tries[number] += 1
+                say(f"{fault.place}: {fault.message}; attempt {tries[number] + 1} of "
+                    f"{len(pauses) + 1} in {pause} s")
+                time.sleep(pause)
+                number = back
+            except BaseException:  # Ctrl-C, a lost connection
+                say(f"{script.place(at)}: stopped; {_kept(number)}")
+                raise
+
+
+def show(script: sqlfile.Script, name: str, say: Callable[[str], None]) -> None:
+    """Says which statements would run; what can't be in a transaction can't be undone."""
+    sqlfile.refuse(script)
+    found = script.split()
+    say(f"{name} can't run in a transaction, so a dry run only shows its {len(found)} statements:")
+    for at, text in found:
+        say(f"  {script.place(at)}: {text.partition(chr(10))[0]}")
+
+
+def _again(done: list[str]) -> int | None:
+    """Where to begin anew after the last of these statements failed; None: it can't be repeated.
+
+    An index that could not be finished is there all the same, broken.
+    """
+    if not BUILD.match(done[-1]):
+        return len(done) - 1
+    return len(done) - 2 if len(done) > 1 and CLEAR.match(done[-2]) else None
+
+
+def _kept(number: int) -> str:
+    return {0: "nothing of it was kept", 1: "the statement before it is kept"}.get(
+        number, f"the {number} statements before it are kept")
+
+
+@contextmanager
+def _as_connected(conn: psycopg.Connection, settings: Sequence[tuple[str, str]]) -> Iterator[None]:
+    """Gives a script the settings that psql would, and none of what it sets to the next."""
+    reset = "reset session authorization; reset role; reset all"
+    names = (*OURS, "row_security")
+    kept = {name: conn.execute("select current_setting(%s, true)", [name]).fetchone()[0] or ""
+            for name in names}
+    conn.execute(reset)
+    _set(conn, [(name, kept[name]) for name in OURS] + list(settings))
+    try:
+        yield
+    finally:
+        registry.clean_up(conn, reset)
+        _set(conn, kept.items())
+
+
+def _set(conn: psycopg.Connection, settings: Sequence[tuple[str, str]]) -> None:
+    for name, value in settings:
+        registry.clean_up(conn, "select set_config(%s, %s, false)", name, value)

@@ -1,0 +1,14 @@
+-- 000_name: say in one line what it brings.
+-- depends: 000_before
+-- locks:   say which, for how long
+-- undo:    rollback.sql; say what is lost by it
+
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '3s';
+
+select security.expect_inventory();
+
+-- What it brings
+\ir name.sql
+
+select security.accept_inventory('000_name');
