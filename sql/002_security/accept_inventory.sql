@@ -53,9 +53,9 @@ begin
                              cardinality(v_found)),
             detail  = array_to_string(v_found[:10], e'\n')
                       || case when cardinality(v_found) > 10 then e'\n…' else '' end,
-            hint    = coalesce(format('%s has begun and not finished: run it again. ', v_begun), '')
-                      || 'See each: select * from security.differences(). Put it back; or, if it is '
-                      'meant: select security.accept_inventory(''why''), after a restore or a move '
+            hint    = coalesce(format('%s began and did not finish: run it again. ', v_begun), '')
+                      || 'See each: select * from security.differences(). Put it back; or, if it '
+                      'is meant: select security.accept_inventory(''why''), after a restore or a move '
                       'select security.accept_cluster(''why'').';
     end if;
     if p_unfinished is not null then
