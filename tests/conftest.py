@@ -141,12 +141,12 @@ def template(cluster: Database) -> Iterator[Database]:
         registry.drop_database(conn, name)
 
 
-def clone(cluster: Database, origin: str) -> Iterator[Database]:
-    """A copy of the database `origin`, dropped in the end."""
+def clone(cluster: Database, origin: str, owner: str | None = None) -> Iterator[Database]:
+    """A copy of the database `origin` (for `owner`), dropped in the end."""
     name = f"fleet_test_{secrets.token_hex(6)}"
     with cluster.connect() as conn:
-        conn.execute(sql.SQL("create database {} template {}").format(
-            sql.Identifier(name), sql.Identifier(origin)))
+        conn.execute(sql.SQL("create database {} template {} owner {}").format(
+            *map(sql.Identifier, (name, origin, owner or cluster.parts["user"]))))
         made = Database(cluster.parts | {"dbname": name})
         try:
             if made.execute("select to_regproc('security.protect_database') is not null")[0][0]:

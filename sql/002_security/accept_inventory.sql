@@ -53,10 +53,10 @@ begin
                              cardinality(v_found)),
             detail  = array_to_string(v_found[:10], e'\n')
                       || case when cardinality(v_found) > 10 then e'\n…' else '' end,
-            hint    = coalesce(format('%s began and did not finish: run it again. ', v_begun), '')
+            hint    = coalesce(v_begun || ' began and did not finish: run it again. ', '')
                       || 'See each: select * from security.differences(). Put it back; or, if it '
-                      'is meant: select security.accept_inventory(''why''), after a restore or a move '
-                      'select security.accept_cluster(''why'').';
+                      'is meant: select security.accept_inventory(''why''), after a restore or a '
+                      'move select security.accept_cluster(''why'').';
     end if;
     if p_unfinished is not null then
         insert into security.unfinished (migration) values (p_unfinished);
@@ -69,28 +69,62 @@ comment on function security.expect_inventory(text) is
 acceptance at its end pardons what somebody changed before. One that runs in no transaction passes
 its id, and is let in again until it has come to its accept_inventory. MB111.';
 
+create table security.acceptance_hook (
+    hook  text  not null,
+
+    constraint acceptance_hook_pk primary key (hook)
+);
+
+comment on table security.acceptance_hook is
+    'Functions that are called before what is there is accepted: a migration whose code follows the
+columns of tables adds its own here, and removes it again. So no migration has to call it.';
+comment on column security.acceptance_hook.hook is
+    'Signature; called without arguments, with the rights of app_provisioner.';
+
+create function security.run_acceptance_hooks()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_hook  regproc;
+begin
+    for v_hook in
+        select h.hook::regprocedure::oid::regproc from security.acceptance_hook as h order by h.hook
+    loop
+        execute format('select %s()', v_hook);
+    end loop;
+end
+$func$;
+
+comment on function security.run_acceptance_hooks() is
+    'Calls every security.acceptance_hook; fails if one of them does.';
+
 create function security.accept(p_reason text, p_scope text)
 returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_broken   text := (
-        select string_agg(concat_ws(': ', c.check_name, c.detail), '; ')
-        from security.check_rules() as c
-        where not c.ok and c.severity = 'critical');
+    v_broken   text;
     v_changes  jsonb;
     v_change   record;
 begin
     perform security.require_acceptor();
+    if not security.in_migration() then
+        lock table security.accepted_fact in share row exclusive mode;
+    end if;
+    if p_scope is null then
+        perform security.run_acceptance_hooks();
+    end if;
+    select string_agg(concat_ws(': ', c.check_name, c.detail), '; ') into v_broken
+    from security.check_rules() as c
+    where not c.ok and c.severity = 'critical';
     if v_broken is not null then
         raise exception using
             errcode = 'MB112',
             message = format('a rule is broken, which nobody can accept: %s', v_broken),
             hint    = 'Mend it first; select * from security.check() shows the rules.';
-    end if;
-    if not security.in_migration() then
-        lock table security.accepted_fact in share row exclusive mode;
     end if;
     select coalesce(jsonb_agg(d), '[]') into v_changes
     from (

@@ -79,7 +79,13 @@ where d.refclassid = 'pg_proc'::regclass and d.refobjid in (select oid from fore
 union all
 select 'what is called for us when something happens is ours', count(*) = 0, 'critical',
        string_agg(h.hook, ', ')
-from (select hook from core.leaf_hook union all select hook from security.event_hook) as h
+from (
+    select hook from core.leaf_hook
+    union all
+    select hook from security.event_hook
+    union all
+    select hook from security.acceptance_hook
+) as h
 where to_regprocedure(h.hook) is null
    or to_regprocedure(h.hook)::oid in (select oid from foreign_routine)
 union all

@@ -44,6 +44,7 @@ begin
     perform security.inventory_rows('core.error_code', '{code}');
     perform security.inventory_rows('core.leaf_hook', '{hook}');
     perform security.inventory_rows('security.event_hook', '{hook}');
+    perform security.inventory_rows('security.acceptance_hook', '{hook}');
     perform security.inventory_rows('security.schema_owner', '{schema_name}');
     perform security.inventory_rows('security.rule_exception', '{rule,object}');
     perform security.inventory_rows('security.inventoried_table', '{relation}');

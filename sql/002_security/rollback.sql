@@ -111,6 +111,8 @@ drop table security.public_right;
 drop function security.accept_cluster(text);
 drop function security.accept_inventory(text);
 drop function security.accept(text, text);
+drop function security.run_acceptance_hooks();
+drop table security.acceptance_hook;
 drop function security.expect_inventory(text);
 drop table security.unfinished;
 drop function security.require_acceptor();

@@ -26,7 +26,8 @@ grant execute on function
     audit.has_derived(regclass), audit.note_capture(jsonb),
     audit.record_truncate(), audit.refuse_leaf_write()
 to app_owner, app_provisioner;
-grant execute on function audit.log_event(text, text, jsonb, bigint) to app_provisioner;
+grant execute on function audit.log_event(text, text, jsonb, bigint), audit.refresh(regclass)
+to app_provisioner;
 
 grant usage on schema core, security to app_auditor;
 grant select (bot_id, profile_id, telegram_id) on core.girls_profiles to app_auditor;

@@ -13,6 +13,7 @@ select security.expect_inventory();
 delete from core.leaf_hook where hook = 'audit.guard_leaf(regclass)';
 delete from security.inventoried_table
 where relation in ('audit.capture'::regclass, 'audit.marked_column'::regclass);
+delete from security.acceptance_hook where hook = 'audit.refresh(regclass)';
 delete from security.event_hook
 where hook = 'audit.log_event(text, text, jsonb, bigint)';
 

@@ -147,14 +147,20 @@ with audited as (
         ) as e (hook, is_there)
         where not e.is_there)
     union all
-    select 12, 'no token reaches the log', (
+    select 12, 'a new column is recorded as soon as it is accepted', (
+        select 'audit.refresh(regclass)'
+        where not exists (
+            select from security.acceptance_hook
+            where to_regprocedure(hook) = to_regprocedure('audit.refresh(regclass)')))
+    union all
+    select 13, 'no token reaches the log', (
         select 'security.bot_token.token is not marked'
         where not exists (
             select from audit.marked_column
             where relation = to_regclass('security.bot_token') and column_name = 'token'
               and mark = 'secret'))
     union all
-    select 13, 'one salt, one setting, a first seal', (
+    select 14, 'one salt, one setting, a first seal', (
         select 'not so'
         where (select count(*) from audit.salt) <> 1 or (select count(*) from audit.setting) <> 1
            or not exists (select from audit.seal where seal_id = 0))
