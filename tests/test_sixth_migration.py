@@ -1,11 +1,13 @@
-"""The migrations of docs/extend.md, as they stand there: each goes up and down again, by runner, yoyo
-and psql, with data in the tables, as the database's owner and as a superuser.
+"""The migrations of docs/extend.md, as they stand there: each goes up and down again, by runner,
+yoyo and psql, with data in the tables, as the database's owner and as a superuser.
 """
 
 import io
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -18,6 +20,7 @@ from core_rows import make_bot, migrator, owner_database, program
 from project import ORIGIN, Project
 from yoyo.scripts.main import main as yoyo
 
+from checks import __main__ as make_check
 from fleet import migrations, registry
 
 DOCS = (ORIGIN / "docs/extend.md").read_text("utf-8")
@@ -31,15 +34,20 @@ ROADS = ("runner", "yoyo", "psql")
 AFTERWARDS: dict[str, Callable] = {}  # what must be true while a migration is in place
 
 
+def copy(folder: Path, *more: str) -> None:
+    """A copy of what migrates, and of these files."""
+    wanted = ("fleet", "sql", "runner.py", "yoyo.ini", *more)
+    shutil.copytree(ORIGIN, folder, ignore=lambda path, names: [
+        name for name in names if path == str(ORIGIN) and name not in wanted])
+
+
 class Whole(Project):
     """All of sql/ in a folder of its own, on a database with two bots and their messages."""
 
     def __init__(self, folder: Path, database: Database, superuser: Database, road: str) -> None:
         self.folder, self.database, self.superuser, self.road = folder, database, superuser, road
         self.is_clean, self.facts = True, []
-        shutil.copytree(ORIGIN, folder, ignore=lambda path, names: [
-            name for name in names if path == str(ORIGIN)
-            and name not in ("fleet", "sql", "runner.py", "yoyo.ini")])
+        copy(folder)
         database.execute("select security.accept_cluster('a clone')")
         self.bots = [make_bot(superuser)[0] for _ in range(2)]
         with superuser.connect() as conn:
@@ -52,13 +60,7 @@ class Whole(Project):
     def write(self, name: str) -> migrations.Migration:
         """Makes a migration as the docs say."""
         made = self.call(*COMMANDS[name], "--json").document[0]["file"].split("/")[1]
-        for block, file, text in BLOCK.findall(DOCS):
-            path = self.path(made, file)
-            if block == name and file in PLACES:
-                text, count = PLACES[file].subn(lambda _, t=text: t, path.read_text("utf-8"))
-                assert count == 1
-            if block == name:
-                path.write_text(text, "utf-8")
+        fill_in(self.folder / "sql" / made, name)
         return next(m for m in self.read() if m.id == made)
 
     def read(self) -> list[migrations.Migration]:
@@ -95,6 +97,16 @@ class Whole(Project):
         """What is accepted: where nothing differs from it, also what is there."""
         return self.superuser.execute("select scope, kind, object, definition"
                                       " from security.accepted_fact order by 2, 3")
+
+
+def fill_in(folder: Path, name: str) -> None:
+    """Puts the blocks of the docs into what `runner.py new` wrote."""
+    for file, text in [found[1:] for found in BLOCK.findall(DOCS) if found[0] == name]:
+        path = folder / f"{file}.sql"
+        if file in PLACES:
+            text, count = PLACES[file].subn(lambda _, t=text: t, path.read_text("utf-8"))
+            assert count == 1
+        path.write_text(text, "utf-8")
 
 
 def afterwards(function: Callable) -> Callable:
@@ -286,3 +298,17 @@ def there_and_back(whole: Whole, name: str) -> None:
 def test_each_migration_of_the_docs_says_what_must_be_true_of_it():
     assert COMMANDS.keys() == AFTERWARDS.keys() == {name for name, _, _ in BLOCK.findall(DOCS)}
     assert DOCS.count("```sql") == len(BLOCK.findall(DOCS)) == 3 * len(COMMANDS)
+
+
+def test_each_migration_of_the_docs_keeps_every_rule(tmp_path: Path):
+    root = tmp_path / "copy"
+    copy(root, "README.md", "pyproject.toml", ".gitignore", ".squawk.toml", "Makefile")
+    for command in COMMANDS.values():
+        subprocess.run([sys.executable, "runner.py", *command], cwd=root, check=True,
+                       capture_output=True, env={**os.environ, "PYTHONPATH": str(root)})
+    for name in COMMANDS:
+        (folder,) = root.glob(f"sql/[0-9]*_{name}")
+        fill_in(folder, name)
+    mine = re.compile(rf"^sql/\d+_({'|'.join(COMMANDS)})[./]")
+    for check in make_check.CHECKS:
+        assert not [said for said in check(root) if mine.match(said)], check
