@@ -28,9 +28,12 @@ STEPWISE = (
     (r"^set\s+local\b", "*", "write a plain set, and reset it at the end: no transaction here"),
     (r"\bcreate\s+(?:unique\s+)?index\s+concurrently\b", "*",
      "let `drop index concurrently if exists` of it stand before: a failed one stays, broken"),
+    (r"^create\s+(?:table|schema|sequence)\b(?!\s+if\s+not\s+exists\b)|^alter\s+table\b[^;]*\badd"
+     r"\s+column\b(?!\s+if\s+not\s+exists\b)", "*", "write `if not exists`: it may run again"),
+    (r"^drop\b(?![^;]*\bif\s+exists\b)", "*", "write `if exists`: it may have to run again"),
 )
 CLEARED = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\s+(?:\w+\.)?(\w+)\s*;\s*create"
-                     r"\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?\1\b")
+                     r"\s+(?:unique\s+)?index\s+concurrently\s+\1\b")
 
 # In the code of an SQL file, where strings and comments are blank (but their quotes and dashes).
 CODE = (

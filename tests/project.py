@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE: it is imported before it is named as a plugin.
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ import pytest
 from conftest import clone, private_server
 
 import runner
+from checks import __main__ as make_check
+from checks import tools
 from fleet import server
 
 ORIGIN = Path(__file__).resolve().parent.parent
@@ -33,6 +36,7 @@ NEVER = ("Traceback", "the runner failed")  # whatever happens
 ENTRY = (ORIGIN / "sql/001_core_schema.py").read_text("utf-8").replace("set()", "{depends!r}")
 YOYO = (sys.executable, "-c",
         "import sys; from yoyo.scripts.main import main; sys.argv[0] = 'yoyo'; main()")
+SLOW = (tools.squawk, tools.pgspot)
 LOCK_KEY = 0x666C656574  # what the runner locks; written out, so that a change is noticed
 # What a read must leave as it is: every object's row version, and the rows of the registry.
 CATALOGS = ("pg_class", "pg_proc", "pg_constraint", "pg_namespace", "pg_trigger", "pg_attribute")
@@ -195,6 +199,21 @@ def finish(child: subprocess.Popen, code: int | None = 0, never: Sequence[str] =
         child.kill()
         raise
     return Done(child.returncode, out, err).check(code, never)
+
+
+def said_of(root: Path, names: set[str]) -> list[str]:
+    """What `make check` says of the migrations of these names in a copy of the project."""
+    def found(check: Callable) -> list[str]:
+        return [said for said in check(root) if mine.match(said)]
+
+    mine = re.compile(rf"sql/\d+_({'|'.join(names)})[./]")
+    assert {name for path in root.glob("sql/*/") for name in mine.findall(f"sql/{path.name}/")
+            } == names
+    said = [line for check in make_check.CHECKS if check not in SLOW for line in found(check)]
+    for folder in root.glob("sql/*/"):  # what the slow ones need not read again
+        if not mine.match(f"sql/{folder.name}/"):
+            shutil.rmtree(folder)
+    return said + [line for check in SLOW for line in found(check)]
 
 
 def until(truth: Callable[[], Any], what: str, seconds: float = 20) -> None:

@@ -132,12 +132,16 @@ FAULTS += (
 
 
 # What belongs into a script without a transaction, and what does not; § as above.
-BUILD = "create index concurrently if not exists bots_a_idx on core.bots (bot_id);\n"
+BUILD = "create index concurrently bots_a_idx on core.bots (bot_id);\n"
 STEPWISE = (
     (rules.code, PART, "§set local lock_timeout = '3s';\n", "write a plain set"),
     (rules.code, PART, "§" + BUILD, "let `drop index concurrently if exists` of it stand before"),
     (rules.code, PART, "drop index concurrently if exists core.b_idx;\n§" + BUILD, "let `drop"),
-    (rules.code, APPLY, "§" + BUILD.replace("if not exists ", ""), "let `drop"),
+    (rules.code, APPLY, "drop index concurrently if exists core.bots_a_idx;\n§" + BUILD.replace(
+        "bots_a_idx", "if not exists bots_a_idx"), "let `drop"),
+    (rules.code, PART, "§create table core.t (a integer);\n", "write `if not exists`"),
+    (rules.code, PART, "§alter table core.bots\n    add column a integer;\n", "if not exists"),
+    (rules.code, PART, "§drop table core.bots;\n", "write `if exists`"),
     (sql.outside, APPLY, "§set work_mem = '1MB';\n", "reset it at the end"),
     (rules.code, PART, "drop index concurrently if exists core.bots_a_idx;\n§" + BUILD, ""),
     (rules.code, PART, "create table §if not exists core.t (a integer);\n", ""),

@@ -1,5 +1,6 @@
 """`runner.py new` and `plan --sql`: files to start from, scripts to paste."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -8,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import FIRST, ORIGIN, Project, finish
+from project import FIRST, ORIGIN, Project, finish, said_of
 
-from checks import __main__ as make_check
 from fleet import new as module
 
 pytest_plugins = "project"
@@ -60,8 +60,7 @@ def test_what_new_makes_keeps_every_rule(tmp_path):
         subprocess.run([sys.executable, "runner.py", "new", *arguments], cwd=root, check=True,
                        env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True)
     assert len(list(root.glob("sql/*_invoices*"))) == len(list(root.glob("sql/*_counters*"))) == 2
-    for check in make_check.CHECKS:
-        assert not [said for said in check(root) if "_invoices" in said or "_counters" in said]
+    assert said_of(root, {"invoices", "counters"}) == []
 
 
 def test_a_second_one_takes_the_next_number_and_depends_on_the_first(project):
@@ -133,6 +132,18 @@ def test_killed_in_the_middle_it_leaves_nothing_half(project, monkeypatch, momen
     assert set(project.states()) == {FIRST, *finished}
     assert {path.split("/")[0].removesuffix(".py") for path in tree(project).keys() - before.keys()
             } == finished
+
+
+def test_one_waits_for_the_other(project):
+    folder = os.open(project.folder / "sql", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    child = project.start("new", "one")
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(2)
+    project.add("002_other")
+    os.close(folder)
+    finish(child)
+    assert "003_one" in project.states()
 
 
 def test_two_at_once_take_two_numbers(project):
