@@ -90,7 +90,7 @@ declare
     v_hook  regproc;
 begin
     for v_hook in
-        select h.hook::regprocedure::oid::regproc from security.acceptance_hook as h order by h.hook
+        select core.routine_name(h.hook) from security.acceptance_hook as h order by h.hook
     loop
         execute format('select %s()', v_hook);
     end loop;
