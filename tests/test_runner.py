@@ -489,3 +489,21 @@ def test_exec_runs_psql_on_the_same_server_with_what_is_piped_into_it(shared):
     ([], 2, "needs a program")], ids=["psql", "sh", "missing", "none"])
 def test_exec_gives_back_the_programs_exit_code(shared, program, code, said):
     assert said in shared.run("exec", *program, code=code).err
+
+
+def test_a_function_may_know_a_column_that_a_later_migration_adds(fresh: Project):
+    fresh.add("002_note", "alter table core.bots add column note text;\n",
+                "alter table core.bots drop column note;\n", "select 'x', true, null::text;\n")
+    file = fresh.path("001_core_schema", "record_message")
+    file.write_text(file.read_text("utf-8") + """
+create function core.note_of(p_bot_id bigint)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select note from core.bots where bot_id = p_bot_id
+$func$;
+""", "utf-8")
+    fresh.call("migrate")
+    (bot,), = fresh.execute("insert into core.bots (name, note) values ('a', 'x') returning bot_id")
+    assert fresh.execute("select core.note_of(%s)", [bot]) == [("x",)]
