@@ -269,7 +269,7 @@ READS = [
         "a bot counts no entry about another": "select count(*) from audit.events where bot_id ="
                                                " {same}",
         "a bot counts no entry about nobody":
-            "select count(*) from audit.events where bot_id is null",
+            "select count(*) from audit.events where bot_id = 0",
         "the history of another's message is empty":
             "select count(*) from audit.row_history('core.messages',"
             """ '{"bot_id": {same}, "message_id": {same_message}}')""",

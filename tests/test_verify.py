@@ -84,7 +84,7 @@ DAMAGES = [
     ("alter table core.stale_days alter days drop not null", COLUMNS, "core.stale_days.days"),
     ("delete from core.bot_names", NAMES, "1"),
     ("update core.bot_names set name = 'x'", NAMES, "1"),
-    ("insert into core.bot_names values ('nobody', 987)", NAMES, "987"),
+    ("insert into core.bot_names values (987, 'nobody')", NAMES, "987"),
     ("alter function core.leaves(regclass) reset all", PATHS, "core.leaves(regclass)"),
     ("alter function core_upkeep.claim_bot_name() set search_path = public", PATHS,
      "core_upkeep.claim_bot_name()"),

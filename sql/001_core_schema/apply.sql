@@ -15,6 +15,7 @@ set local lock_timeout = '3s';
 \ir time_range.sql
 
 -- What a bot keeps
+\ir bot_tables.sql
 \ir tables.sql
 \ir indexes.sql
 
