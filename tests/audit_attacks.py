@@ -27,7 +27,8 @@ NEXT_SEAL = "select audit.seal()"
 AS_ERASER = "select set_config('audit.erasing', txid_current()::text, true)"
 UNFORCED = f"alter table {LOG} no force row level security"
 ADD = f"insert into {LOG} (operation, table_name, bot_id) values ('DELETE', 'core.bots', {{me}})"
-FORGE = f"insert into {LOG} (operation, {{}}) overriding system value values ('INSERT', {{}})"
+FORGE = f"insert into {LOG} (bot_id, operation, {{}}) overriding system value" \
+        " values (0, 'INSERT', {})"
 LAST = "select operation, table_name, login = session_user from audit.events order by entry_id" \
        " desc limit 1"
 
@@ -539,7 +540,7 @@ NAMED = [
         "a retention that is claimed to be later is named":
             ((DELETED, TOUCHED),
              ("select audit.ensure_month(now() + interval '40 days')",
-              f"insert into {LOG} (occurred_at, operation, kind, new_values) values (now()"
+              f"insert into {LOG} (bot_id, occurred_at, operation, kind, new_values) values (0, now()"
               """ + interval '40 days', 'EVENT', 'retention', '{"entries": "{[1,{entry}]}"}')""",
               UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
         "a refusal that rests for a moment is named":

@@ -26,7 +26,7 @@ create table audit.security_audit_log (
     transaction_id    bigint       not null default txid_current(),
     entry_id          bigint       generated always as identity,
     occurred_at       timestamptz  not null default clock_timestamp(),
-    bot_id            bigint       not null default 0,
+    bot_id            bigint       not null,
     first_key         bigint,
     last_key          bigint,
     correlation_id    uuid         not null
