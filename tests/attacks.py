@@ -1180,7 +1180,8 @@ PERFORMANCE = [
         "a bot reads no sizes of the leaves": "select * from performance.partition_health",
         "a bot writes no total": "update performance.bot_total set messages_in = 1000000",
         "a bot deletes no total": "delete from performance.bot_total",
-        "a bot notes no stale day": "insert into core.stale_days (bot_id, days) values ({me}, '{}')",
+        "a bot notes no stale day": "insert into core.stale_days (bot_id, days)"
+                                    " values ({me}, '{}')",
         "a bot notes no stale day of another": "insert into core.stale_days (bot_id, days)"
                                                 " values ({same}, '{}')",
         "a bot takes no note away": "delete from core.stale_days",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Database, clone
+from conftest import Database
 from core_rows import failed_checks, make_bot, migrator, owner_database, record, refused
 from import_helpers import command, make_folder, run_import, said
 
@@ -15,8 +15,8 @@ pytest_plugins = ("core_rows",)
 DERIVED = {"core.bot_names", "core.stale_days", "core.bot_metrics", "performance.bot_total"}
 AUDITED = {"core.bots", "core.girls_profiles", "core.conversations", "core.messages",
            "core.bot_metrics", "security.bot_token"}
-OTHERS = {"security.bot_limit", "audit.security_audit_log", "json_import.file", "json_import.reject",
-          "json_import.kept_bytes", "json_import.profile_source"}
+OTHERS = {"security.bot_limit", "audit.security_audit_log", "json_import.file",
+          "json_import.reject", "json_import.kept_bytes", "json_import.profile_source"}
 NOTE = """create table core.note (
     bot_id bigint not null, note_id bigint generated always as identity, profile_id bigint,
     body text, constraint note_pk primary key (bot_id, note_id))"""
@@ -78,6 +78,9 @@ def test_a_table_that_is_dropped_is_no_bots_table_any_more(conn: psycopg.Connect
     assert call(conn, "select count(*) from core.bot_tables() as t where t::text ~ 'note|^[0-9]'"
                 ) == 0
     record(conn, create_bot(conn), 1, "2025-01-01")
+    assert failed_checks(conn)["every table in core.bot_table is there"].isdecimal()
+    conn.execute("delete from core.bot_table where relation not in (select core.bot_tables())")
+    assert not failed_checks(conn)
 
 
 @pytest.mark.parametrize("change", (
@@ -134,11 +137,13 @@ def live(database: Database, folder: Path) -> None:
     run_import(database, folder, "--bot", "Zoe", code=None)
     command(database, "retry", code=None)
     with database.connect() as conn:
-        conn.execute("select security.set_bot_token(%s, t) from unnest('{a,b}'::text[]) as t", [bot])
+        for token in "ab":
+            conn.execute("select security.set_bot_token(%s, %s)", [bot, token])
         conn.execute("update core.bots set name = 'Zoë' where bot_id = %s", [bot])
         conn.execute("select json_import.drop_resolved(), json_import.drop_kept_bytes('0')")
         conn.execute("select performance.roll_up_metrics('-infinity'), audit.seal()")
-        conn.execute("delete from core.messages where bot_id = %s and source_file_id is null", [bot])
+        conn.execute("delete from core.messages where bot_id = %s and source_file_id is null",
+                     [bot])
         conn.execute("select performance.roll_up_metrics(), audit.erase(%s, 1, 'asked')", [bot])
         conn.execute("call performance.maintain()")
         conn.execute("select security.drop_bot(%s, true)", [bot])

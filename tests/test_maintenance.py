@@ -131,8 +131,9 @@ def load(conn: psycopg.Connection, bot: int, path: str, text: str) -> None:
 
 BROKEN, SOUND = '[{"broken', '[{"text": "a", "direction": "in", "ts": 1}]'
 FILE = """select status, must_reread, exists (select from json_import.kept_bytes as k
-    where k.bot_id = f.bot_id and k.file_id = f.file_id), (select count(*) from json_import.reject as r
-    where r.bot_id = f.bot_id and r.file_id = f.file_id) from json_import.file as f where path = %s"""
+    where k.bot_id = f.bot_id and k.file_id = f.file_id), (select count(*)
+    from json_import.reject as r where r.bot_id = f.bot_id and r.file_id = f.file_id)
+    from json_import.file as f where path = %s"""
 
 
 def test_quarantine_drops_old_bytes_and_an_import_keeps_them_again(conn: psycopg.Connection):

@@ -14,9 +14,9 @@ create table core.bot_table (
 );
 
 comment on table core.bot_table is
-    'Every table that holds rows of a bot: has bot_id, and a primary key that begins with it, so that
-a publication can be filtered by bot. Each migration registers its own tables (security.protect does
-so, too) and takes them back before it drops them.';
+    'Every table that holds rows of a bot: has bot_id, and a primary key that begins with it, so
+that a publication can be filtered by bot. Each migration registers its own tables (security.protect
+does so, too) and takes them back before it drops them.';
 comment on column core.bot_table.relation is
     'The table itself, not its partitions. Unlike regprocedure, regclass survives pg_upgrade.';
 comment on column core.bot_table.place is

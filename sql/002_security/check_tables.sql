@@ -43,6 +43,10 @@ where not k.relispartition
            where i.indrelid = k.oid and i.indisprimary and i.indimmediate
              and i.indkey[0] = k.attnum))
 union all
+select 'every table in core.bot_table is there', count(*) = 0, 'critical',
+       string_agg(relation::text, ', ')
+from core.bot_table where relation not in (select t from core.bot_tables() as t)
+union all
 select 'no rule diverts what is written', count(*) = 0, 'critical',
        string_agg(format('%s on %s', w.rulename, k.oid::regclass), ', ')
 from kept as k

@@ -152,8 +152,8 @@ begin
         errcode = 'MB122',
         message = format('rows of table %s refer to rows of bot %s', p_table, p_bot_id),
         detail  = format('Constraint %s; the table is not in core.bot_table.', p_constraint),
-        hint    = format('Call security.protect(%L), and a bot that is dropped takes its rows in it '
-                         'along; or delete these rows.', p_table);
+        hint    = format('Call security.protect(%L), and a bot that is dropped takes its rows '
+                         'there along; or delete these rows.', p_table);
 end
 $func$;
 

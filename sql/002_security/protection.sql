@@ -88,8 +88,8 @@ end
 $func$;
 
 comment on function security.give_to_owner(regclass) is
-    'Makes a table or leaf the property of its schema''s owner, if that is a role which nobody logs in
-as: a restore then gives it the same owner.';
+    'Makes a table or leaf the property of its schema''s owner, if nobody logs in as that role: a
+restore then gives it the same owner.';
 
 create function security.protect_leaf(p_leaf regclass)
 returns void
@@ -188,8 +188,9 @@ end
 $func$;
 
 comment on function security.protect(regclass) is
-    'Makes a table safe and registers it in core.bot_table (an entry that is there stays as it is);
-the schema''s owner, if nobody logs in as that role, gets to own it. Row level security for it and its leaves, for its owner too; TRUNCATE and an UPDATE of bot_id are
-refused; what PUBLIC and bots had on it before is taken back, and so are policies that were there; a
-bot that is dropped takes its rows along. Nobody else sees a row then: admit lets roles in. May be
-called again. MB109: no column bot_id, or no primary key that begins with it.';
+    'Makes a table safe and registers it in core.bot_table (an entry that is there stays as it is).
+Row level security is on for it and its leaves, for its owner too; TRUNCATE and an UPDATE of bot_id
+are refused; what PUBLIC and bots had on it before is taken back, and so are policies that were
+there. Its schema''s owner gets to own it, if nobody logs in as that role. A bot that is dropped
+takes its rows along. Nobody else sees a row then: admit lets roles in. May be called again. MB109:
+no column bot_id, or no primary key that begins with it.';
