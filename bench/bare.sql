@@ -12,7 +12,7 @@ begin
         union all
         select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass)
         from pg_trigger as t
-        join core.bot_tables() as b on b = t.tgrelid
+        join core.hash_tables() as b on b = t.tgrelid
         where not t.tgisinternal
     loop
         execute v_statement;

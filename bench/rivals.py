@@ -417,11 +417,12 @@ def quarantine(batch: Batch, bad: list[tuple]) -> None:
         (file_id, batch.bot_id, path, batch.kind, chat_id, "quarantined", sha256, len(data),
          0, 0, 0, 0, 1, batch.run_id)
         for file_id, (path, chat_id, sha256, data, _) in zip(ids, bad, strict=True)])
-    put(connection, "json_import.reject", "file_id, ordinal, pointer, code, message", [
-        (file_id, 1, defect.pointer, defect.code, defect.message)
+    put(connection, "json_import.reject", "bot_id, file_id, ordinal, pointer, code, message", [
+        (batch.bot_id, file_id, 1, defect.pointer, defect.code, defect.message)
         for file_id, (*_, defect) in zip(ids, bad, strict=True)])
-    put(connection, "json_import.kept_bytes", "file_id, part, bytes", [
-        (file_id, 0, data) for file_id, (*_, data, _) in zip(ids, bad, strict=True)])
+    put(connection, "json_import.kept_bytes", "bot_id, file_id, part, bytes", [
+        (batch.bot_id, file_id, 0, data)
+        for file_id, (*_, data, _) in zip(ids, bad, strict=True)])
 
 
 # The loaders -----------------------------------------------------------------------

@@ -56,7 +56,7 @@ _SETTING = """do $setting$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         execute format('drop policy own_rows on %s', v_table);
         execute format('create policy own_rows on %s to app_bot using (bot_id = {})', v_table);
         if v_table <> 'core.bots'::regclass then
@@ -71,9 +71,9 @@ declare
     v_table  regclass;
 begin
     for v_table in
-        select t from core.bot_tables() as t
+        select t from core.hash_tables() as t
         union all
-        select l.leaf from core.bot_tables() as t cross join lateral core.leaves(t) as l
+        select l.leaf from core.hash_tables() as t cross join lateral core.leaves(t) as l
     loop
         execute format('alter table %s disable row level security, no force row level security',
                        v_table);

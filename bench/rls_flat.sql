@@ -5,7 +5,7 @@ create schema aside;
 
 do $flat$
 declare
-    v_tables    regclass[] := array(select core.bot_tables());
+    v_tables    regclass[] := array(select core.hash_tables());
     v_table     regclass;
     v_name      text;
     v_triggers  text[];

@@ -149,9 +149,9 @@ def export_rejects(ctx: Context) -> int:
         rows = conn.execute(
             "select * from json_import.list_kept(security.find_bot(%s))",
             [ctx.bot()]).fetchall()
-        for bot, path, file_id in rows:
+        for bot, path, *ids in rows:
             if not ctx.args.dry_run:
-                parts = conn.execute("select json_import.kept_parts(%s)", [file_id])
+                parts = conn.execute("select json_import.kept_parts(%s, %s)", ids)
                 _write(ctx.args.folder, bot, path, b"".join(part for part, in parts))
     ctx.screen.rows(["bot", "path"], [row[:2] for row in rows])
     ctx.closing(f"{len(rows)} files written to {ctx.args.folder}")

@@ -258,7 +258,7 @@ READS = [
     Attack("an admin reads no view of rejects", "admin",
            ("select * from json_import.rejects",), NO_RIGHT),
     Attack("an admin gets no bytes of a quarantined file", "admin",
-           ("select json_import.kept_parts(1)",), NO_RIGHT),
+           ("select json_import.kept_parts({me}, 1)",), NO_RIGHT),
     Attack("an admin gets no names of the fleet", "admin",
            ("select * from core.bot_names",), NO_RIGHT),
     Attack("an admin doesn't find a bot that was not granted", "admin",
@@ -1180,8 +1180,10 @@ PERFORMANCE = [
         "a bot reads no sizes of the leaves": "select * from performance.partition_health",
         "a bot writes no total": "update performance.bot_total set messages_in = 1000000",
         "a bot deletes no total": "delete from performance.bot_total",
-        "a bot notes no stale day": "insert into core.stale_days values ({me}, '{}')",
-        "a bot notes no stale day of another": "insert into core.stale_days values ({same}, '{}')",
+        "a bot notes no stale day": "insert into core.stale_days (bot_id, days)"
+                                    " values ({me}, '{}')",
+        "a bot notes no stale day of another": "insert into core.stale_days (bot_id, days)"
+                                                " values ({same}, '{}')",
         "a bot takes no note away": "delete from core.stale_days",
         "a bot reads no notes": "select * from core.stale_days",
         "a bot adds no task":

@@ -27,7 +27,8 @@ NEXT_SEAL = "select audit.seal()"
 AS_ERASER = "select set_config('audit.erasing', txid_current()::text, true)"
 UNFORCED = f"alter table {LOG} no force row level security"
 ADD = f"insert into {LOG} (operation, table_name, bot_id) values ('DELETE', 'core.bots', {{me}})"
-FORGE = f"insert into {LOG} (operation, {{}}) overriding system value values ('INSERT', {{}})"
+FORGE = f"insert into {LOG} (bot_id, operation, {{}}) overriding system value" \
+        " values (0, 'INSERT', {})"
 LAST = "select operation, table_name, login = session_user from audit.events order by entry_id" \
        " desc limit 1"
 
@@ -269,7 +270,7 @@ READS = [
         "a bot counts no entry about another": "select count(*) from audit.events where bot_id ="
                                                " {same}",
         "a bot counts no entry about nobody":
-            "select count(*) from audit.events where bot_id is null",
+            "select count(*) from audit.events where bot_id = 0",
         "the history of another's message is empty":
             "select count(*) from audit.row_history('core.messages',"
             """ '{"bot_id": {same}, "message_id": {same_message}}')""",
@@ -539,8 +540,8 @@ NAMED = [
         "a retention that is claimed to be later is named":
             ((DELETED, TOUCHED),
              ("select audit.ensure_month(now() + interval '40 days')",
-              f"insert into {LOG} (occurred_at, operation, kind, new_values) values (now()"
-              """ + interval '40 days', 'EVENT', 'retention', '{"entries": "{[1,{entry}]}"}')""",
+              f"insert into {LOG} (bot_id, occurred_at, operation, kind, new_values)"
+              """ values (0, now() + interval '40 days', 'EVENT', 'retention', '{"entries": "{[1,{entry}]}"}')""",
               UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
         "a refusal that rests for a moment is named":
             ((TOUCHED,), (f"alter table {LOG} disable trigger refuse_change",

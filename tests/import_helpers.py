@@ -172,7 +172,7 @@ def read_tables(database: Database, bot: str) -> oracle.Oracle:
                        g.last_activity, g.message_count, g.previous_response_id
                 from core.girls_profiles as g
                 left join json_import.profile_source as s using (bot_id, profile_id)
-                left join json_import.file as f using (file_id)
+                left join json_import.file as f using (bot_id, file_id)
                 where g.bot_id = %s order by g.profile_id""", [bot_id]):
             found.profiles[chat_id] = {
                 **dict(zip(("telegram_id", "name", "last_activity", "message_count",
@@ -197,7 +197,7 @@ def _read_files(conn: Any, bot_id: int, found: oracle.Oracle) -> None:
     rejects: dict[int, list] = {}
     for file_id, *defect in conn.execute(
             "select r.file_id, r.code, r.pointer from json_import.reject as r"
-            " join json_import.file as f using (file_id) where bot_id = %s", [bot_id]):
+            " join json_import.file as f using (bot_id, file_id) where bot_id = %s", [bot_id]):
         rejects.setdefault(file_id, []).append(tuple(defect))
     for path, status, kind, chat_id, sha256, warnings, wrapper, file_id in conn.execute("""
             select path, status, coalesce(reason, kind), chat_id, encode(sha256, 'hex'), warnings,
@@ -299,7 +299,7 @@ CONTENTS = {
         from core.girls_profiles as g
         join core.bots as b using (bot_id)
         left join json_import.profile_source as s using (bot_id, profile_id)
-        left join json_import.file as f using (file_id)""",
+        left join json_import.file as f using (bot_id, file_id)""",
     "conversations": """
         select b.name, c.chat_id, g.chat_id, c.message_count, c.last_message_at, c.metadata
         from core.conversations as c
@@ -311,7 +311,8 @@ CONTENTS = {
         from core.messages as m
         join core.conversations as c using (bot_id, conversation_id)
         join core.bots as b using (bot_id)
-        left join json_import.file as f on f.file_id = m.source_file_id""",
+        left join json_import.file as f
+            on f.bot_id = m.bot_id and f.file_id = m.source_file_id""",
     "files": """
         select b.name, f.path, f.kind, f.chat_id, f.status, f.sha256, f.records, f.row_count,
                f.body_octets, f.digest, f.defects, f.warnings, f.wrapper, f.reason, f.must_reread
@@ -326,7 +327,7 @@ CONTENTS = {
     "bytes": """
         select path, part, bytes
         from json_import.kept_bytes
-        join json_import.file using (file_id)""",
+        join json_import.file using (bot_id, file_id)""",
 }
 
 

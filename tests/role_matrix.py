@@ -135,7 +135,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "find": ("select security.find_bot('{mine}')",),
         "start": ("select json_import.start_run('x') > 0",),
         "bytes": ("select count(*) > 0 from generate_series(1, 30) as n"
-                  " cross join lateral json_import.kept_parts(n)",),
+                  " cross join lateral json_import.kept_parts({mine}, n)",),
         "report": ("select count(*) > 0 from json_import.report()",),
         "retry": ("select * from json_import.retry(1)",),
     }, {
@@ -144,7 +144,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "app_owner": "none me done done done done",
     }),
     "audit log": ({
-        "select": tuple(f"select distinct bot_id from {t} where bot_id is not null"
+        "select": tuple(f"select distinct bot_id from {t} where bot_id <> 0"
                         for t in (LOG, "audit.events")),
         "history": ("select distinct bot_id from audit.row_history('core.messages',"
                     """ '{"bot_id": {mine}, "message_id": {mine_message}}')""",),
@@ -245,7 +245,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
     }),
     "stale days": ({
         "select": ("select count(*) >= 0 from core.stale_days",),
-        "insert": ("insert into core.stale_days values ({mine}, '{}')",),
+        "insert": ("insert into core.stale_days (bot_id, days) values ({mine}, '{}')",),
         "delete": ("delete from core.stale_days",),
         "truncate": ("truncate core.stale_days",),
     }, {

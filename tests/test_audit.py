@@ -373,7 +373,7 @@ def test_disabling_is_on_record_and_named_and_undone(conn: psycopg.Connection):
     conn.execute("update core.bots set name = 'x' where bot_id = %s", [bot])
     assert len(events(conn, bot)) == before
     assert failed_checks(conn)["every table of the bots is recorded, and so are their tokens"] == (
-        "core.bots")
+        "core.bots: select audit.enable('core.bots')")
     conn.execute("select audit.enable('core.bots')")
     conn.execute("update core.bots set name = 'y' where bot_id = %s", [bot])
     assert len(events(conn, bot)) == before + 1 and not failed_checks(conn)

@@ -265,8 +265,8 @@ def old_months(conn: psycopg.Connection, age: str, *months: str) -> None:
     for month in months:
         conn.execute("select audit.ensure_month(%s)", [f"{month}-15"])
     for month in months:
-        conn.execute("insert into audit.security_audit_log (occurred_at, operation, kind, severity)"
-                     " select %s::timestamptz + n * interval '1 hour', 'EVENT', 'old', 'info'"
+        conn.execute("insert into audit.security_audit_log (bot_id, occurred_at, operation, kind,"
+                     " severity) select 0, %s::timestamptz + n * interval '1 hour', 'EVENT', 'old', 'info'"
                      " from generate_series(1, 20) as n", [f"{month}-15"])
     conn.execute("insert into audit.seal select n.* from (select * from audit.seal order by seal_id"
                  " desc limit 1) as s cross join lateral audit.next_seal(s, 1000, now() - %s"
@@ -299,8 +299,8 @@ def test_a_month_that_is_not_over_is_kept(
                              ).fetchone()[0]
     old_months(conn, age or "500 days", month)
     if age is None:
-        conn.execute("insert into audit.security_audit_log (occurred_at, operation)"
-                     " values ('2020-01-20', 'EVENT')")
+        conn.execute("insert into audit.security_audit_log (bot_id, occurred_at, operation)"
+                     " values (0, '2020-01-20', 'EVENT')")
     assert conn.execute("select * from audit.drop_expired()").fetchall() == [], why
     conn.execute("select audit.set_retention(30)")
     assert len(conn.execute("select * from audit.drop_expired()").fetchall()) == (

@@ -430,7 +430,8 @@ def test_a_good_file_replaced_by_a_bad_one_keeps_its_rows_until_a_good_one_comes
 def test_a_bad_file_replaced_by_a_good_one_is_loaded_and_its_bytes_are_let_go(bot):
     bot.write({"conversations/7.json": "[", "girls_data.json": "["}).load(code=6)
     assert bot.write({**HELLO, "girls_data.json": [whole(7)]}).load() == {"loaded": 2}
-    assert bot.execute("select 1 from json_import.kept_bytes join json_import.file using (file_id)"
+    assert bot.execute("select 1 from json_import.kept_bytes"
+                       " join json_import.file using (bot_id, file_id)"
                        " where bot_id = $bot") == []
     bot.agrees()
 
@@ -690,7 +691,8 @@ def test_of_38000_defects_the_first_1000_are_kept_and_all_are_counted(wrong, cod
     bot.load(code=6)
     assert bot.execute("select defects, (select count(*) from json_import.reject as r"
                        " where r.file_id = f.file_id), octet_length(bytes)"
-                       " from json_import.file as f join json_import.kept_bytes using (file_id)"
+                       " from json_import.file as f"
+                       " join json_import.kept_bytes using (bot_id, file_id)"
                        " where bot_id = $bot") == [
         (38_000, 1000, (bot.folder / "conversations/7.json").stat().st_size)]
     assert bot.rejects()[999][1:] == code

@@ -92,7 +92,8 @@ def places(loaded: Database) -> dict[str, str]:
         join core.messages as n using (bot_id, conversation_id, source_file_id)
         join core.conversations as c using (bot_id, conversation_id)
         join json_import.profile_source as s using (bot_id, profile_id)
-        join json_import.file as f on f.file_id = s.file_id and f.kind = 'profile'
+        join json_import.file as f
+            on f.bot_id = s.bot_id and f.file_id = s.file_id and f.kind = 'profile'
         where m.message_id < n.message_id and m.body <> n.body and m.sent_at <> n.sent_at
           and m.direction = n.direction and m.metadata is null and n.metadata is null
         order by 1 limit 1""")[0], strict=True))

@@ -37,8 +37,8 @@ QUERIES = {
     "bot_metrics_pk": ("constraint", "select * from core.bot_metrics where day >= '2035-01-01'"),
 }
 # One row for each bot, or for none: keys that only keep them apart.
-SMALL = {"bots_pk", "bot_names_pk", "bot_names_bot_uq", "error_code_pk", "error_code_name_uq",
-         "leaf_hook_pk"}
+SMALL = {"bots_pk", "bot_names_pk", "bot_names_name_uq", "error_code_pk", "error_code_name_uq",
+         "leaf_hook_pk", "bot_table_pk", "bot_table_place_uq", "stale_days_pk"}
 
 
 @dataclass(frozen=True)

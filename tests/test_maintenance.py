@@ -105,7 +105,7 @@ def test_audit_retention_drops_the_months_that_are_over(conn: psycopg.Connection
 def test_statistics_are_made_of_the_partitioned_tables(conn: psycopg.Connection):
     fill(conn)
     known = ("select array_agg(distinct starelid::regclass::text order by starelid::regclass::text)"
-             " from pg_statistic where starelid in (select core.bot_tables())")
+             " from pg_statistic where starelid in (select core.hash_tables())")
     assert conn.execute(known).fetchone() == (None,)
     assert run(conn, "statistics") == "5 tables analyzed"
     assert set(conn.execute(known).fetchone()[0]) == {f"core.{table}" for table in TABLES}
@@ -131,8 +131,9 @@ def load(conn: psycopg.Connection, bot: int, path: str, text: str) -> None:
 
 BROKEN, SOUND = '[{"broken', '[{"text": "a", "direction": "in", "ts": 1}]'
 FILE = """select status, must_reread, exists (select from json_import.kept_bytes as k
-    where k.file_id = f.file_id), (select count(*) from json_import.reject as r
-    where r.file_id = f.file_id) from json_import.file as f where path = %s"""
+    where k.bot_id = f.bot_id and k.file_id = f.file_id), (select count(*)
+    from json_import.reject as r where r.bot_id = f.bot_id and r.file_id = f.file_id)
+    from json_import.file as f where path = %s"""
 
 
 def test_quarantine_drops_old_bytes_and_an_import_keeps_them_again(conn: psycopg.Connection):

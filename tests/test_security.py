@@ -666,20 +666,22 @@ def test_a_new_table_is_closed_until_somebody_is_admitted(database: Database):
     bot, own = make_bot(database)
     with database.connect() as conn:
         conn.execute("set role app_owner; create table core.note (bot_id bigint not null"
-                     " default core.current_bot_id(), body text); reset role")
+                     " default core.current_bot_id(), note_id bigint generated always as identity,"
+                     " body text, primary key (bot_id, note_id)); reset role")
         assert "core.note" in " ".join(failed_checks(conn).values())
         conn.execute("set role app_owner; select security.protect('core.note');"
                      "grant select, insert (bot_id, body) on core.note to app_bot; reset role")
         ask = "select body from core.note"
         assert own.execute(ask) == []
-        conn.execute("insert into core.note values (%s, 'own'), (%s, 'other''s')", [bot, bot + 1])
+        conn.execute("insert into core.note (bot_id, body) values (%s, 'own'), (%s, 'other''s')",
+                     [bot, bot + 1])
         assert own.execute(ask) == []
         conn.execute("set role app_owner; select security.admit_bots('core.note')")
         assert own.execute(ask) == [("own",)]
         with own.connect() as writer:
             writer.execute("insert into core.note (body) values ('mine')")
             with refused(writer, "42501"):
-                writer.execute("insert into core.note values (%s, 'x')", [bot + 1])
+                writer.execute("insert into core.note (bot_id, body) values (%s, 'x')", [bot + 1])
 
 
 def test_a_leaf_made_later_is_as_closed_as_the_others(database: Database):

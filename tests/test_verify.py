@@ -15,6 +15,7 @@ ENABLED = "every trigger of the tables is enabled"
 TRIGGERS = "the triggers that keep updated_at, names, counters and stale days are there"
 CHECKS = "every check constraint of the tables is there and validated on every leaf"
 NAMES = "the claimed names are the bots' names"
+REGISTERED = "every table of a bot's rows is registered, as what it is"
 PATHS = "every function pins its search path"
 COLUMNS = "every column is there, with its type (! not null, = default, # identity)"
 NAMED = "every key, check and index is there"
@@ -82,9 +83,13 @@ DAMAGES = [
     ("alter table core.bot_metrics drop reply_p95 cascade", COLUMNS, "core.bot_metrics.reply_p95"),
     ("alter table core.bot_names alter name type varchar(100)", COLUMNS, "core.bot_names.name"),
     ("alter table core.stale_days alter days drop not null", COLUMNS, "core.stale_days.days"),
+    ("update core.bot_table set on_bot_drop = 'keep' where relation = 'core.messages'::regclass",
+     REGISTERED, "core.messages"),
+    ("delete from core.bot_table where relation = 'core.stale_days'::regclass", REGISTERED,
+     "core.stale_days"),
     ("delete from core.bot_names", NAMES, "1"),
     ("update core.bot_names set name = 'x'", NAMES, "1"),
-    ("insert into core.bot_names values ('nobody', 987)", NAMES, "987"),
+    ("insert into core.bot_names values (987, 'nobody')", NAMES, "987"),
     ("alter function core.leaves(regclass) reset all", PATHS, "core.leaves(regclass)"),
     ("alter function core_upkeep.claim_bot_name() set search_path = public", PATHS,
      "core_upkeep.claim_bot_name()"),

@@ -16,6 +16,7 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 \ir time_range.sql
 
 -- What a bot keeps
+\ir bot_tables.sql
 \ir tables.sql
 \ir indexes.sql
 

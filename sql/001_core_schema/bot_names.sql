@@ -13,7 +13,7 @@ begin
     end if;
     if tg_op in ('INSERT', 'UPDATE') then
         -- waits for a concurrent claim of the same name to end, so two can't both win
-        insert into core.bot_names (name, bot_id) values (new.name, new.bot_id)
+        insert into core.bot_names (bot_id, name) values (new.bot_id, new.name)
         on conflict (name) do nothing;
         if not found then
             raise exception using

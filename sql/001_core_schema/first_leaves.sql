@@ -4,7 +4,7 @@ do $leaves$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         perform core.make_leaf(v_table, r) from generate_series(0, 9) as r;
     end loop;
 end
@@ -20,7 +20,7 @@ as $func$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         -- before 18 a partitioned table is analyzed with its leaves only
         execute format('analyze %s %s', case when current_setting('server_version_num')::integer
                        >= 180000 then 'only' else '' end, v_table);

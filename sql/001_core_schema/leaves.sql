@@ -90,7 +90,7 @@ language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select t.relation, l.leaf is not null
-from core.bot_tables() with ordinality as t (relation, place)
+from core.hash_tables() with ordinality as t (relation, place)
 left join lateral (
     select leaf from core.leaves(t.relation) where bound like '% remainder ' || p_remainder || ')'
 ) as l on true

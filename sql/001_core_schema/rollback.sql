@@ -14,7 +14,7 @@ begin
     if coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
         return;
     end if;
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         -- or a row that is committed between this look and the drop would go unseen
         execute format('lock table %s in access exclusive mode', v_table);
         execute format('select exists (select from %s)', v_table) into v_found;
@@ -91,8 +91,10 @@ drop table core.conversations;
 drop table core.girls_profiles;
 drop table core.bot_names;
 drop table core.bots;
-drop function core.bot_tables();
 drop function core.days_of(timestamptz[]);
+drop function core.hash_tables();
+drop function core.bot_tables();
+drop table core.bot_table;
 
 -- What everything else names --------------------------------------------------
 

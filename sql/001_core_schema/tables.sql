@@ -29,11 +29,11 @@ comment on column core.bots.config is 'What the bot''s program keeps. Never a to
 
 -- A unique constraint on a partitioned table must hold the partition key: hence a table of its own.
 create table core.bot_names (
-    name    text    not null,
     bot_id  bigint  not null,
+    name    text    not null,
 
-    constraint bot_names_pk     primary key (name),
-    constraint bot_names_bot_uq unique (bot_id)
+    constraint bot_names_pk      primary key (bot_id),
+    constraint bot_names_name_uq unique (name)
 );
 
 comment on table core.bot_names is
@@ -173,17 +173,20 @@ comment on column core.bot_metrics.reply_p50 is
 comes within a day; counted on the day of the answer; null without one.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
 
--- No key: writers must not wait for each other.
 create table core.stale_days (
-    bot_id  bigint          not null,
-    days    datemultirange  not null
+    bot_id    bigint          not null,
+    stale_id  bigint          generated always as identity,
+    days      datemultirange  not null,
+
+    constraint stale_days_pk primary key (bot_id, stale_id)
 );
 
 comment on table core.stale_days is
     'Days before today (UTC) whose messages or conversations changed, so that bot_metrics may say
 something else: one row for each statement that changed some. Whoever rolls the days up deletes
 it.';
-
+comment on column core.stale_days.stale_id is
+    'Another one for each row: a key by the day would make writers wait for each other.';
 comment on column core.stale_days.days is 'As a multirange.';
 
 create function core.days_of(p_times timestamptz[])
@@ -199,26 +202,21 @@ $func$;
 comment on function core.days_of(timestamptz[]) is
     'The days (UTC) that these times are in, for core.stale_days; null if there is none.';
 
-create function core.bot_tables()
-returns setof regclass
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select t::regclass
-from unnest(array[
-    'core.bots', 'core.girls_profiles', 'core.conversations', 'core.messages', 'core.bot_metrics'
-]) with ordinality as u (t, place)
-order by place
-$func$;
-
-comment on function core.bot_tables() is
-    'The tables partitioned by bot, parents first: the order to fill them in; reversed, to empty.';
+insert into core.bot_table (relation, is_derived, is_audited, on_bot_drop, ranged_id) values
+    ('core.bots',           false, true,  'delete', 'bot_id'),
+    ('core.bot_names',      true,  false, 'delete', null),
+    -- before the tables whose triggers fill it: emptied after them
+    ('core.stale_days',     true,  false, 'delete', null),
+    ('core.girls_profiles', false, true,  'refuse', null),
+    ('core.conversations',  false, true,  'refuse', null),
+    ('core.messages',       false, true,  'refuse', null),
+    ('core.bot_metrics',    true,  true,  'refuse', null);
 
 do $comments$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         execute format('comment on column %s.created_at is %L', v_table, 'When the row was made.');
         execute format('comment on column %s.updated_at is %L', v_table,
             'When the row last changed; kept by a trigger.');

@@ -4,7 +4,7 @@ do $triggers$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         execute format(
             'create trigger touch_updated_at before update on %s for each row '
             'when (old.* is distinct from new.*) execute function core.touch_updated_at()',

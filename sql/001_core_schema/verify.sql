@@ -3,9 +3,13 @@
 set local search_path = pg_catalog, pg_temp;
 set local jit = off;  -- compiling this query takes a hundred times as long as running it
 
-with leaf as (
+with five (oid) as (
+    select to_regclass(t)
+    from unnest(array['core.bots', 'core.girls_profiles', 'core.conversations', 'core.messages',
+                      'core.bot_metrics']) as t
+), leaf as (
     select t.oid as root, l.leaf::oid as leaf, l.bound
-    from core.bot_tables() as t (oid)
+    from core.hash_tables() as t (oid)
     cross join lateral core.leaves(t.oid) as l
 ), expected_key as (
     select l.leaf, k.parent || '_fk' as key_name,
@@ -16,18 +20,19 @@ with leaf as (
     join leaf as l on l.root = format('core.%I', k.child)::regclass
 ), result (place, check_name, offenders) as (
     select 1, 'all five tables are partitioned by hash of bot_id', (
-        select string_agg(t::text, ', ')
-        from core.bot_tables() as t
+        select string_agg(coalesce(t.oid::text, 'one is missing'), ', ')
+        from five as t
         where not exists (
             select
-            from pg_partitioned_table as p
+            from core.hash_tables() as h (oid)
+            join pg_partitioned_table as p on p.partrelid = h.oid
             join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
-            where p.partrelid = t and p.partstrat = 'h' and p.partnatts = 1
+            where h.oid = t.oid and p.partstrat = 'h' and p.partnatts = 1
               and a.attname = 'bot_id'))
     union all
     select 2, 'every table has its ten leaves, in schema core_partitions', (
         select string_agg(format('%s p%s', t, r), ', ')
-        from core.bot_tables() as t
+        from core.hash_tables() as t
         cross join generate_series(0, 9) as r
         where not exists (
             select
@@ -51,7 +56,7 @@ with leaf as (
     union all
     select 4, 'every index leads with bot_id', (
         select string_agg(i.indexrelid::regclass::text, ', ')
-        from (select oid from core.bot_tables() as t (oid) union all select leaf from leaf) as t
+        from (select oid from core.hash_tables() as t (oid) union all select leaf from leaf) as t
         join pg_index as i on i.indrelid = t.oid
         left join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
         where a.attname is distinct from 'bot_id')
@@ -73,7 +78,7 @@ with leaf as (
     select 7, 'the triggers that keep updated_at, names, counters and stale days are there', (
         select string_agg(format('%s on %s', e.tgname, e.tgrelid), ', ')
         from (
-            select t, 'core.touch_updated_at', 'touch_updated_at' from core.bot_tables() as t
+            select oid, 'core.touch_updated_at', 'touch_updated_at' from five
             union all
             select relation::regclass, 'core_upkeep.' || function, coalesce(name, function)
             from (values
@@ -141,9 +146,11 @@ with leaf as (
         select string_agg(format('%s.%s', e.name, c.shown), '; ')
         from (values
             ('core.error_code', 'code text!, name text!, meaning text!, remedy text!'),
-            ('core.bot_names', 'name text!, bot_id bigint!'),
+            ('core.bot_table', 'relation regclass!, place integer!#, is_derived boolean!=, '
+             'is_audited boolean!=, on_bot_drop text!=, ranged_id name'),
+            ('core.bot_names', 'bot_id bigint!, name text!'),
             ('core.leaf_hook', 'hook text!'),
-            ('core.stale_days', 'bot_id bigint!, days datemultirange!'),
+            ('core.stale_days', 'bot_id bigint!, stale_id bigint!#, days datemultirange!'),
             ('core.bots',
              'bot_id bigint!#, name text!, owner_telegram_id bigint, status text!=, '
              'config jsonb!=, created_at timestamp with time zone!=, '
@@ -183,7 +190,9 @@ with leaf as (
         select string_agg(format('%s on %s', e.name, t.owner), ', ')
         from (values
             ('core.error_code',     'error_code_pk error_code_name_uq error_code_code_ck'),
-            ('core.bot_names',      'bot_names_pk bot_names_bot_uq'),
+            ('core.bot_table',      'bot_table_pk bot_table_place_uq bot_table_drop_ck'),
+            ('core.bot_names',      'bot_names_pk bot_names_name_uq'),
+            ('core.stale_days',     'stale_days_pk'),
             ('core.leaf_hook',      'leaf_hook_pk'),
             ('core.bots',           'bots_pk bots_id_ck bots_name_ck bots_owner_ck bots_status_ck '
                                     'bots_config_ck'),
@@ -220,7 +229,23 @@ with leaf as (
         ]) as e (signature)
         where to_regprocedure(e.signature) is null)
     union all
-    select 17, 'every code that a function raises is in core.error_code', (
+    select 17, 'every table of a bot''s rows is registered, as what it is', (
+        select string_agg(e.relation, ', ')
+        from (values
+            ('core.bots', false, true, 'delete'), ('core.bot_names', true, false, 'delete'),
+            ('core.stale_days', true, false, 'delete'),
+            ('core.girls_profiles', false, true, 'refuse'),
+            ('core.conversations', false, true, 'refuse'),
+            ('core.messages', false, true, 'refuse'), ('core.bot_metrics', true, true, 'refuse')
+        ) as e (relation, is_derived, is_audited, on_bot_drop)
+        where not exists (
+            select
+            from core.bot_table as t
+            where t.relation = to_regclass(e.relation)
+              and (t.is_derived, t.is_audited, t.on_bot_drop)
+                  = (e.is_derived, e.is_audited, e.on_bot_drop)))
+    union all
+    select 18, 'every code that a function raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
         cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)

@@ -29,6 +29,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir admins_and_workers.sql
 \ir tokens.sql
 \ir bot_list.sql
+\ir id_range.sql
 
 -- What is there, and what was accepted
 \ir inventory_scope.sql

@@ -21,6 +21,9 @@ comment on column security.bot_limit.statement_timeout is 'Time that a statement
 comment on column security.bot_limit.transaction_idle is
     'Time that a transaction may wait for the bot''s next statement.';
 
+insert into core.bot_table (relation, is_audited, on_bot_drop)
+values ('security.bot_limit', false, 'delete');
+
 create function security.settings_of(p_limit security.bot_limit)
 returns text[]
 language sql immutable parallel safe

@@ -33,6 +33,20 @@ where not exists (
       and t.tgfoid = 'security.refuse_write()'::regprocedure and t.tgqual is null
       and t.tgattr::text = case when e.on_leaves then '' else k.attnum::text end)
 union all
+select 'a table with bot_id is in core.bot_table, and its primary key begins with bot_id',
+       count(*) = 0, 'critical', string_agg(k.oid::regclass::text, ', ')
+from kept as k
+where not k.relispartition
+  and (k.oid not in (select t from core.bot_tables() as t)
+       or not exists (
+           select from pg_index as i
+           where i.indrelid = k.oid and i.indisprimary and i.indimmediate
+             and i.indkey[0] = k.attnum))
+union all
+select 'every table in core.bot_table is there', count(*) = 0, 'critical',
+       string_agg(relation::text, ', ')
+from core.bot_table where relation not in (select t from core.bot_tables() as t)
+union all
 select 'no rule diverts what is written', count(*) = 0, 'critical',
        string_agg(format('%s on %s', w.rulename, k.oid::regclass), ', ')
 from kept as k

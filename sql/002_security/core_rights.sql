@@ -4,21 +4,20 @@ do $protect$
 declare
     v_table  regclass;
 begin
-    for v_table in select core.bot_tables() loop
+    for v_table in select core.hash_tables() loop
         perform security.protect(v_table);
         perform security.admit_bots(v_table);
         perform security.admit(v_table, r, 'select')
         from unnest(array['app_super_admin', 'app_backup']) as r;
-        perform security.admit(v_table, 'app_provisioner', 'all');
         execute format('grant select on %s to app_bot, app_backup, app_provisioner', v_table);
-        execute format('grant delete, update (updated_at) on %s to app_provisioner', v_table);
+        execute format('grant update (updated_at) on %s to app_provisioner', v_table);
     end loop;
     perform security.admit_admins(t) from unnest(array['core.bots', 'core.bot_metrics']) as t;
     perform security.protect(t) from unnest(array['core.bot_names', 'core.stale_days']) as t;
     perform security.admit('core.bot_names', r, 'select')
     from unnest(array['app_super_admin', 'app_backup']) as r;
     perform security.admit('core.stale_days', 'app_backup', 'select');
-    perform security.protect(t), security.admit(t, 'app_provisioner', 'all')
+    perform security.protect(t)
     from unnest(array['security.bot_token', 'security.bot_limit']::regclass[]) as t;
 end
 $protect$;
@@ -28,7 +27,8 @@ grant usage on schema core_partitions to app_backup;
 grant usage on schema security to app_bot, app_owner;
 grant select on core.error_code to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
-grant select on core.leaf_hook, core.stale_days to app_backup;
+grant select on core.leaf_hook, core.bot_table, core.stale_days to app_backup;
+grant select on core.bot_table to app_provisioner;
 
 -- By column: no id, no counter, no bot_id of an existing row, no delete.
 grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
@@ -78,4 +78,6 @@ grant execute on function core.days_of(timestamptz[]) to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage on sequence core.bots_bot_id_seq to app_provisioner;
-grant execute on function core.ensure_leaves(bigint), core.routine_name(text) to app_provisioner;
+grant execute on function
+    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text)
+to app_provisioner;

@@ -37,70 +37,129 @@ $func$;
 
 comment on function security.drop_role(text) is 'Drops a login that was made for this database.';
 
-create table security.keeper (
-    holds    text  not null,
-    discard  text  not null,
-
-    constraint keeper_pk primary key (holds)
-);
-
-comment on table security.keeper is
-    'What later migrations keep of a bot beside its rows in core: each adds its two functions of a
-bot_id, and removes them again. drop_bot asks the one and calls the other.';
-comment on column security.keeper.holds is
-    'Signature. Returns whether anything of the bot is kept.';
-comment on column security.keeper.discard is
-    'Signature. Deletes it; called before the rows in core go.';
-
 create function security.has_rows(p_bot_id bigint)
 returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_holds  regproc;
-    v_found  boolean := exists (select from core.girls_profiles where bot_id = p_bot_id)
-                     or exists (select from core.bot_metrics where bot_id = p_bot_id);
+    v_table  regclass;
+    v_found  boolean := false;
 begin
-    for v_holds in
-        select core.routine_name(k.holds) from security.keeper as k order by k.holds
+    for v_table in
+        select t
+        from core.bot_tables() as t
+        join core.bot_table as b on b.relation = t
+        where b.on_bot_drop = 'refuse'
     loop
+        execute format('select exists (select from %s where bot_id = $1)', v_table)
+        into v_found using p_bot_id;
         exit when v_found;
-        execute format('select %s($1)', v_holds) into v_found using p_bot_id;
     end loop;
     return v_found;
 end
 $func$;
 
 comment on function security.has_rows(bigint) is
-    'Whether anything is kept of a bot beside its row in core.bots.';
+    'Whether anything is kept of a bot that security.drop_bot must not delete unasked: see
+core.bot_table.on_bot_drop.';
 
-create function security.discard_rows(p_bot_id bigint)
+create function security.delete_rows(p_bot_id bigint, p_actions text[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_discard  regproc;
+    v_table  regclass;
+    v_key    record;
+begin
+    -- a foreign key that waits for the end of the transaction would fail there, with a bare error
+    for v_key in
+        select n.nspname, c.conname
+        from pg_constraint as c
+        join pg_namespace as n on n.oid = c.connamespace
+        where c.contype = 'f' and c.condeferrable and c.confrelid in (select core.bot_tables())
+    loop
+        execute format('set constraints %I.%I immediate', v_key.nspname, v_key.conname);
+    end loop;
+    -- through the roots, children first: so that every trigger sees it
+    for v_table in
+        select t.relation
+        from core.bot_tables() with ordinality as t (relation, place)
+        join core.bot_table as b using (relation)
+        where b.on_bot_drop = any (p_actions)
+        order by t.place desc
+    loop
+        execute format('delete from %s where bot_id = $1', v_table) using p_bot_id;
+    end loop;
+end
+$func$;
+
+comment on function security.delete_rows(bigint, text[]) is
+    'Deletes a bot''s rows, its row in core.bots included, from the tables with these actions in
+core.bot_table.on_bot_drop. 23503: rows of a table that was left out refer to them.';
+
+create function security.discard_rows(p_bot_id bigint, p_actions text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_schema      text;
+    v_table       text;
+    v_constraint  text;
 begin
     -- parents locked first, so that nobody adds a row behind what is deleted
     perform from core.bots where bot_id = p_bot_id for update;
     perform from core.girls_profiles where bot_id = p_bot_id order by profile_id for update;
     perform from core.conversations where bot_id = p_bot_id order by conversation_id for update;
-    for v_discard in
-        select core.routine_name(k.discard) from security.keeper as k order by k.holds
-    loop
-        execute format('select %s($1)', v_discard) using p_bot_id;
-    end loop;
-    -- through the roots, children first: so that every trigger sees it
-    delete from core.bot_metrics where bot_id = p_bot_id;
-    delete from core.messages where bot_id = p_bot_id;
-    delete from core.conversations where bot_id = p_bot_id;
-    delete from core.girls_profiles where bot_id = p_bot_id;
+    perform security.delete_rows(p_bot_id, p_actions);
+exception when foreign_key_violation then
+    get stacked diagnostics v_schema = schema_name, v_table = table_name,
+                            v_constraint = constraint_name;
+    perform security.refuse_drop(p_bot_id, (
+        -- not by a cast, which asks for USAGE on the schema
+        select c.oid
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname = v_schema and c.relname = v_table), v_constraint);
 end
 $func$;
 
-comment on function security.discard_rows(bigint) is 'Deletes all that a bot has, but itself.';
+comment on function security.discard_rows(bigint, text[]) is
+    'Does what security.delete_rows does, with the rows locked. MB106, MB122: other rows refer to
+them.';
+
+create function security.refuse_drop(p_bot_id bigint, p_table regclass, p_constraint text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if exists (
+        select
+        from core.bot_tables() as t
+        where t = p_table or t in (select inhparent from pg_inherits where inhrelid = p_table))
+    then
+        raise exception using
+            errcode = 'MB106',
+            message = format('bot %s still has rows in %s', p_bot_id, p_table),
+            detail  = format('Constraint %s.', p_constraint),
+            hint    = 'Take a backup, then repeat with p_discard => true. If it was: parents come '
+                      'first in core.bot_table.place.';
+    end if;
+    raise exception using
+        errcode = 'MB122',
+        message = format('rows of table %s refer to rows of bot %s', p_table, p_bot_id),
+        detail  = format('Constraint %s; the table is not in core.bot_table.', p_constraint),
+        hint    = format('Call security.protect(%L), and a bot that is dropped takes its rows '
+                         'there along; or delete these rows.', p_table);
+end
+$func$;
+
+comment on function security.refuse_drop(bigint, regclass, text) is
+    'Says which table keeps a bot from being dropped. MB106: one that is registered, whose rows are
+younger than the look at them; MB122: another one.';
 
 create function security.drop_bot(p_bot_id bigint, p_discard boolean default false)
 returns void
@@ -114,21 +173,21 @@ declare
 begin
     if p_discard then
         perform security.end_connections(v_login);
-        perform security.discard_rows(p_bot_id);
+        perform security.discard_rows(p_bot_id, array['refuse', 'delete']);
     elsif security.has_rows(p_bot_id) then
         raise exception using
             errcode = 'MB106',
             message = format('bot %s still has rows', p_bot_id),
             hint    = 'Take a backup, then repeat with p_discard => true.';
+    else
+        perform security.discard_rows(p_bot_id, array['delete']);
     end if;
-    delete from security.bot_token where bot_id = p_bot_id;
-    delete from security.bot_limit where bot_id = p_bot_id;
-    delete from core.bots where bot_id = p_bot_id;
     perform security.drop_role(v_login);
 end
 $func$;
 
 comment on function security.drop_bot(bigint, boolean) is
     'Drops a bot and its login and ends its connections; with p_discard its contacts, conversations,
-messages and metrics too, and what an import kept of them. Its id is not used again. MB003, MB105;
-MB106: it has rows.';
+messages and metrics too, and what other tables in core.bot_table hold of it; the audit log stays.
+Its id is not used again. MB003, MB105; MB106: it has rows; MB122: a table that nobody registered
+refers to them.';

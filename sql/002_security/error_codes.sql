@@ -17,8 +17,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Pass the token as the messenger gave it.'),
     ('MB108', 'refused_write',    'A statement that no table of the bots allows.',
         'Delete through the table in core; insert a row of another bot anew.'),
-    ('MB109', 'not_protectable',  'The table has no bot_id to protect its rows by.',
-        'Add a column bot_id bigint.'),
+    ('MB109', 'not_protectable',  'A table''s rows can''t be told apart by bot.',
+        'Give it a column bot_id bigint, and a primary key that begins with it.'),
     ('MB110', 'password_not_set', 'The server refused a password.',
         'Read the message: it is the server''s.'),
     ('MB111', 'not_as_accepted',  'The database is not what was last accepted.',
@@ -28,4 +28,10 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB113', 'not_an_acceptor',  'The caller may not accept differences.',
         'Do it as the database''s owner.'),
     ('MB114', 'invalid_limits',   'A bot can''t have these limits.',
-        'Take 1 to 1000 connections, and times of 1 second to 1 day.');
+        'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
+    ('MB121', 'not_protected',    'Roles were to be let in to a table that is not protected.',
+        'Call security.protect for the table first.'),
+    ('MB122', 'held_by_a_table',  'A table that is not in core.bot_table refers to the bot''s rows.',
+        'Call security.protect for that table, or delete its rows.'),
+    ('MB123', 'invalid_id_range', 'Ids can''t come from this range.',
+        'Pass a range that no id of this or another installation is in.');

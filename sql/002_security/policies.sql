@@ -19,11 +19,39 @@ $func$;
 comment on function security.set_policy(regclass, text, text) is
     'Makes a policy, in place of one of the same name, and accepts it.';
 
+create function security.require_protected(p_table regclass)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if exists (
+        select
+        from core.bot_table as t
+        join pg_class as c on c.oid = t.relation
+        where t.relation = p_table and c.relrowsecurity and c.relforcerowsecurity
+          -- the two guards: refuse_truncate, refuse_new_bot_id
+          and (select count(*) from pg_trigger as g
+               where g.tgrelid = c.oid and g.tgenabled = 'A'
+                 and g.tgfoid = 'security.refuse_write()'::regprocedure) = 2) then
+        return;
+    end if;
+    raise exception using
+        errcode = 'MB121',
+        message = format('table %s is not protected', coalesce(p_table::text, 'null')),
+        hint    = format('First call: select security.protect(%L).', p_table);
+end
+$func$;
+
+comment on function security.require_protected(regclass) is
+    'MB121 unless a table is as security.protect leaves it.';
+
 create function security.admit(p_table regclass, p_role text, p_command text)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
+select security.require_protected(p_table);
 select security.set_policy(
     p_table, p_role || '_' || p_command,
     format('for %s to %I %s', p_command, p_role,
@@ -32,13 +60,14 @@ $func$;
 
 comment on function security.admit(regclass, text, text) is
     'Lets a role work on all rows of a protected table: select, insert, update, delete or all. For
-definers and readers, whose grants say which columns.';
+definers and readers, whose grants say which columns. MB121: the table is not protected.';
 
 create function security.admit_bots(p_table regclass)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
+select security.require_protected(p_table);
 select security.set_policy(
     -- to public: a policy for a role can be dropped by all its members (drop owned by that role)
     p_table, 'own_rows',
@@ -48,13 +77,14 @@ $func$;
 
 comment on function security.admit_bots(regclass) is
     'Lets each bot work on its own rows of a protected table, as far as its grants go. Whoever else
-reads the table must be allowed to execute the two functions.';
+reads the table must be allowed to execute the two functions. MB121: it is not protected.';
 
 create function security.admit_admins(p_table regclass)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
+select security.require_protected(p_table);
 select security.set_policy(
     p_table, 'app_admin_select',
     'for select to app_admin using (pg_has_role(to_regrole(''bot_'' || bot_id)::oid, ''member''))')
@@ -62,4 +92,26 @@ $func$;
 
 comment on function security.admit_admins(regclass) is
     'Lets an admin read, in a protected table, the rows of the bots that
-security.grant_bot_to_admin gave them.';
+security.grant_bot_to_admin gave them. MB121: the table is not protected.';
+
+create function security.admit_provisioner(p_entry core.bot_table)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_command  text := case p_entry.on_bot_drop when 'keep' then 'select' else 'all' end;
+begin
+    perform security.admit(p_entry.relation, 'app_provisioner', v_command);
+    execute format(
+        'grant select (bot_id%s)%s on %s to app_provisioner',
+        ', ' || quote_ident(nullif(p_entry.ranged_id, 'bot_id')),
+        case v_command when 'all' then ', delete' else '' end, p_entry.relation);
+    execute format('grant usage on schema %s to app_provisioner', (
+        select relnamespace::regnamespace from pg_class where oid = p_entry.relation));
+end
+$func$;
+
+comment on function security.admit_provisioner(core.bot_table) is
+    'Lets the owner of security.drop_bot find a bot''s rows in a registered table, and delete them
+unless they are to be kept.';

@@ -21,13 +21,19 @@ to app_super_admin, app_owner;
 grant execute on function
     security.drop_logins(), security.admit_logins(), security.expect_inventory(text),
     security.accept_inventory(text), security.accept_cluster(text),
-    security.accept_facts(text, text[]), security.in_migration()
+    security.accept_facts(text, text[]), security.in_migration(),
+    security.set_id_range(bigint, bigint),
+    security.set_id_range_of(core.bot_table, bigint, bigint),
+    security.has_ids(regclass, name, bigint, bigint)
 to app_owner;
 grant execute on function
     security.refuse_write(), security.refuse_truncate(regclass),
     security.protect(regclass), security.protect_leaf(regclass),
     security.set_policy(regclass, text, text), security.admit(regclass, text, text),
-    security.admit_bots(regclass)
+    security.admit_bots(regclass), security.admit_admins(regclass),
+    security.require_keyed(regclass), security.require_protected(regclass),
+    security.revoke_from_bots(regclass), security.give_to_owner(regclass),
+    security.admit_provisioner(core.bot_table)
 to app_owner;
 grant execute on function
     core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
@@ -43,6 +49,7 @@ do $rows$
 begin
     perform security.inventory_rows('core.error_code', '{code}');
     perform security.inventory_rows('core.leaf_hook', '{hook}');
+    perform security.inventory_rows('core.bot_table', '{relation}', '{place}');
     perform security.inventory_rows('security.event_hook', '{hook}');
     perform security.inventory_rows('security.acceptance_hook', '{hook}');
     perform security.inventory_rows('security.schema_owner', '{schema_name}');

@@ -153,6 +153,9 @@ drop function security.known_names();
 
 -- Who logs in -----------------------------------------------------------------
 
+drop function security.set_id_range(bigint, bigint);
+drop function security.set_id_range_of(core.bot_table, bigint, bigint);
+drop function security.has_ids(regclass, name, bigint, bigint);
 drop function security.find_bot(text);
 drop function security.list_bots();
 drop function security.get_bot_token();
@@ -171,9 +174,10 @@ drop function security.set_bot_limits(bigint, integer, interval, interval);
 drop function security.apply_limits(security.bot_limit);
 drop function security.settings_of(security.bot_limit);
 drop function security.drop_bot(bigint, boolean);
-drop function security.discard_rows(bigint);
+drop function security.refuse_drop(bigint, regclass, text);
+drop function security.discard_rows(bigint, text[]);
+drop function security.delete_rows(bigint, text[]);
 drop function security.has_rows(bigint);
-drop table security.keeper;
 drop function security.drop_role(text);
 drop function security.end_connections(text);
 drop function security.rotate_bot_password(bigint, text);
@@ -188,16 +192,23 @@ drop function security.marked_logins();
 drop function security.mark(text);
 drop function security.run_event_hooks(text, jsonb, bigint);
 drop table security.event_hook;
+delete from core.bot_table
+where relation in ('security.bot_limit'::regclass, 'security.bot_token'::regclass);
 drop table security.bot_limit;
 drop table security.bot_token;
 
 -- What protects a table -------------------------------------------------------
 
+drop function security.admit_provisioner(core.bot_table);
 drop function security.admit_admins(regclass);
 drop function security.admit_bots(regclass);
-drop function security.protect(regclass);
-drop function security.protect_leaf(regclass);
 drop function security.admit(regclass, text, text);
+drop function security.require_protected(regclass);
+drop function security.protect(regclass);
+drop function security.require_keyed(regclass);
+drop function security.protect_leaf(regclass);
+drop function security.give_to_owner(regclass);
+drop function security.revoke_from_bots(regclass);
 drop function security.set_policy(regclass, text, text);
 drop function security.refuse_truncate(regclass);
 drop function security.refuse_write();

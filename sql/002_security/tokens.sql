@@ -16,6 +16,8 @@ comment on column security.bot_token.token is 'In clear: the messenger wants it 
 comment on column security.bot_token.created_at is 'When the bot first got one.';
 comment on column security.bot_token.updated_at is 'When it got this one.';
 
+insert into core.bot_table (relation, on_bot_drop) values ('security.bot_token', 'delete');
+
 create function security.set_bot_token(p_bot_id bigint, p_token text)
 returns void
 language plpgsql

@@ -17,8 +17,9 @@ with result (place, check_name, offenders) as (
                               'app_upkeep_select own_rows'),
             ('core.bot_metrics', 'app_admin_select app_backup_select app_provisioner_all '
                                  'app_super_admin_select own_rows'),
-            ('core.stale_days', 'app_backup_select app_upkeep_insert'),
-            ('core.bot_names', 'app_backup_select app_super_admin_select app_upkeep_all'),
+            ('core.stale_days', 'app_backup_select app_provisioner_all app_upkeep_insert'),
+            ('core.bot_names', 'app_backup_select app_provisioner_all app_super_admin_select '
+                               'app_upkeep_all'),
             ('security.bot_token', 'app_provisioner_all')
         ) as e (relation, policies)
         cross join lateral string_to_table(e.policies, ' ') as p (name)
@@ -44,7 +45,9 @@ with result (place, check_name, offenders) as (
     select 3, 'a bot may read its tables and call what it needs', (
         select string_agg(e.name, ', ')
         from (
-            select t::text, has_table_privilege('app_bot', t, 'select') from core.bot_tables() as t
+            select t, coalesce(has_table_privilege('app_bot', to_regclass(t), 'select'), false)
+            from unnest(array['core.bots', 'core.girls_profiles', 'core.conversations',
+                              'core.messages', 'core.bot_metrics']) as t
             union all
             select f, coalesce(has_function_privilege('app_bot', to_regprocedure(f), 'execute'),
                                false)
@@ -87,8 +90,8 @@ with result (place, check_name, offenders) as (
             ('app_admin', 'bot_metrics bots conversations error_code girls_profiles messages'),
             ('app_super_admin', 'bot_metrics bot_names bots conversations error_code '
              'girls_profiles messages'),
-            ('app_backup', 'bot_metrics bot_names bots conversations error_code girls_profiles '
-             'leaf_hook messages stale_days')
+            ('app_backup', 'bot_metrics bot_names bot_table bots conversations error_code '
+             'girls_profiles leaf_hook messages stale_days')
         ) as e (level, relations)
         cross join lateral string_to_table(e.relations, ' ') as f (name)
         where not coalesce(has_any_column_privilege(

@@ -59,6 +59,7 @@ declare
         select case
                    when c.relkind not in ('r', 'p') or c.relispartition
                        then 'is no table, or a partition of one'
+                   when p_table = 'audit.security_audit_log'::regclass then 'is the log itself'
                    when audit.key_sql(p_table) is null then 'has no primary key'
                    when c.relnatts > 49 then 'has more than 49 columns'
                    when length(n.nspname || c.relname) > 51 then 'has too long a name'

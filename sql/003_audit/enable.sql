@@ -65,8 +65,8 @@ declare
     v_at  timestamptz := clock_timestamp();
 begin
     perform audit.ensure_month(v_at);
-    insert into audit.security_audit_log (occurred_at, operation, table_name)
-    values (v_at, 'TRUNCATE', tg_relid::regclass::text);
+    insert into audit.security_audit_log (occurred_at, bot_id, operation, table_name)
+    values (v_at, 0, 'TRUNCATE', tg_relid::regclass::text);
     return null;
 end
 $func$;

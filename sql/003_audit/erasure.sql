@@ -72,10 +72,18 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select l.entry_id, h.hit
 from audit.person_ids(p_bot_id, p_telegram_id) as p
-cross join lateral (values
-    ('core.girls_profiles', 'profile_id', p.profile_ids),
-    ('core.conversations', 'conversation_id', p.conversation_ids),
-    ('core.messages', 'conversation_id', p.conversation_ids)
+cross join lateral (
+    -- in whose primary key the contact stands, or else the conversation
+    select k.relation::text, k.key,
+           case k.key when 'profile_id' then p.profile_ids else p.conversation_ids end
+    from (
+        select b.relation, max(a.attname::text) as key
+        from core.bot_table as b
+        join pg_index as i on i.indrelid = b.relation and i.indisprimary
+        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+        where a.attname in ('profile_id', 'conversation_id')
+        group by b.relation
+    ) as k
 ) as t (table_name, key, ids)
 join audit.security_audit_log as l on l.table_name = t.table_name and l.bot_id = p_bot_id
 cross join lateral audit.match_rows(l, t.key, t.ids) as h (hit)
@@ -83,7 +91,8 @@ where true = any (h.hit)
 $func$;
 
 comment on function audit.person_entries(bigint, bigint) is
-    'The entries that hold something of a person: (entry_id, hit: which of their rows).';
+    'The entries that hold something of a person: (entry_id, hit: which of their rows). Of the
+tables in core.bot_table it takes those with profile_id or conversation_id in their primary key.';
 
 create function audit.renew_salts(p_entry_ids bigint[])
 returns void

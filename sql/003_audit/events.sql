@@ -31,7 +31,7 @@ begin
     perform audit.ensure_month(v_at);
     insert into audit.security_audit_log
         (occurred_at, bot_id, operation, kind, severity, new_values)
-    values (v_at, p_bot_id, 'EVENT', p_kind, p_severity, p_detail::json);
+    values (v_at, coalesce(p_bot_id, 0), 'EVENT', p_kind, p_severity, p_detail::json);
 end
 $func$;
 

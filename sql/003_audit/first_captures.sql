@@ -13,7 +13,7 @@ declare
 begin
     perform core.ensure_partition('audit.security_audit_log', now() + n * interval '1 month')
     from generate_series(0, 2) as n;
-    for v_table in select core.bot_tables() union all select 'security.bot_token' loop
+    for v_table in select relation from core.bot_table where is_audited order by place loop
         perform audit.enable(v_table, case when v_table = 'core.messages'::regclass then 'keys'
                                            else 'changed' end);
     end loop;

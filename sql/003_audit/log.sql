@@ -26,7 +26,7 @@ create table audit.security_audit_log (
     transaction_id    bigint       not null default txid_current(),
     entry_id          bigint       generated always as identity,
     occurred_at       timestamptz  not null default clock_timestamp(),
-    bot_id            bigint,
+    bot_id            bigint       not null,
     first_key         bigint,
     last_key          bigint,
     correlation_id    uuid         not null
@@ -48,7 +48,9 @@ create table audit.security_audit_log (
     application_name  text         default nullif(current_setting('application_name'), ''),
     row_keys          json,
     old_values        json,
-    new_values        json
+    new_values        json,
+
+    constraint security_audit_log_pk primary key (bot_id, entry_id, occurred_at)
 ) partition by range (occurred_at);
 
 comment on table audit.security_audit_log is
@@ -59,7 +61,7 @@ comment on column audit.security_audit_log.transaction_id is 'pg_current_xact_id
 comment on column audit.security_audit_log.occurred_at is
     'When the entry was written: the clock''s time, not the transaction''s.';
 comment on column audit.security_audit_log.bot_id is
-    'Whose row changed; who may read that bot''s entries reads this one.';
+    'Whose row changed, 0: no bot''s; who may read that bot''s entries reads this one.';
 comment on column audit.security_audit_log.first_key is
     'Least last column of the primary key among the rows, as a number: see audit.key_sql.';
 comment on column audit.security_audit_log.last_key is 'The greatest of them.';
@@ -100,7 +102,10 @@ create index security_audit_log_row_idx
 comment on index audit.security_audit_log_entry_idx is 'For audit.seal and audit.verify_seals.';
 comment on index audit.security_audit_log_correlation_idx is 'For audit.by_correlation.';
 comment on index audit.security_audit_log_row_idx is
-    'For audit.row_history, and events: these have no table_name, and most have no bot_id.';
+    'For audit.row_history, and events: these have no table_name, and most are of no bot.';
+
+insert into core.bot_table (relation, is_audited, on_bot_drop)
+values ('audit.security_audit_log', false, 'keep');
 
 do $compression$
 declare

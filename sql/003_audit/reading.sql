@@ -49,7 +49,7 @@ select l.occurred_at, l.operation, l.table_name, l.bot_id, r.row_key,
        l.client_address, l.application_name, l.entry_id, r.place, l.is_block, l.first_key,
        l.last_key
 from (
-    select e.*, case when e.bot_id is null then '{}'
+    select e.*, case when e.bot_id = 0 then '{}'
                      else jsonb_build_object('bot_id', e.bot_id) end as bot_key
     from audit.security_audit_log as e
 ) as l
@@ -75,26 +75,26 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_bot_id  bigint := (p_key ->> 'bot_id')::bigint;
+    v_bot_id  bigint;
     v_number  bigint;
 begin
     perform audit.require_auditable(p_table);
+    v_bot_id := (p_key ->> 'bot_id')::bigint;
     if v_bot_id is null then
-        v_bot_id := core.current_bot_id();
+        v_bot_id := coalesce(core.current_bot_id(), 0);
     end if;
     execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
                    audit.key_sql(p_table), p_table)
     into v_number using p_key;
     -- entries of one row by their key, blocks by the keys they reach over
-    return query execute format($query$
+    return query execute $query$
         select * from audit.events
-        where %1$s and table_name = $2 and not is_block and first_key = $3 and row_key @> $4
+        where bot_id = $1 and table_name = $2 and not is_block and first_key = $3 and row_key @> $4
         union all
         select * from audit.events
-        where %1$s and table_name = $2 and is_block and first_key <= $3 and last_key >= $3
+        where bot_id = $1 and table_name = $2 and is_block and first_key <= $3 and last_key >= $3
           and row_key @> $4
-        order by entry_id, place$query$,
-        case when v_bot_id is null then 'bot_id is null' else 'bot_id = $1' end)
+        order by entry_id, place$query$
     using v_bot_id, p_table::text, v_number, p_key;
 end
 $func$;

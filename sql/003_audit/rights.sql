@@ -32,13 +32,13 @@ to app_provisioner;
 grant usage on schema core, security to app_auditor;
 grant select (bot_id, profile_id, telegram_id) on core.girls_profiles to app_auditor;
 grant select (bot_id, conversation_id, profile_id) on core.conversations to app_auditor;
-grant select on core.leaf_hook to app_auditor;
+grant select on core.leaf_hook, core.bot_table to app_auditor;
 grant execute on function
     core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
     core.ensure_partition(regclass, timestamptz), core.run_leaf_hooks(regclass),
     core.routine_name(text), core.current_bot_id(),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
-    security.admit(regclass, text, text), security.set_policy(regclass, text, text),
-    security.policy_bot_id(), security.policy_user(),
+    security.give_to_owner(regclass), security.revoke_from_bots(regclass),
+    security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
     security.facts_about(name), security.accept_facts(text, text[]), security.in_migration()
 to app_auditor;

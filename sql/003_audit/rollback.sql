@@ -94,7 +94,8 @@ $captures$;
 
 -- Who may call what -----------------------------------------------------------
 
-revoke all on core.girls_profiles, core.conversations, core.leaf_hook from app_auditor;
+revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table
+    from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;
 
@@ -177,6 +178,7 @@ drop function audit.record_event(text, text, jsonb, bigint);
 drop function audit.ensure_month(timestamptz);
 drop table audit.salt;
 drop table audit.setting;
+delete from core.bot_table where relation = 'audit.security_audit_log'::regclass;
 drop table audit.security_audit_log;
 drop function audit.to_correlation_id(text);
 

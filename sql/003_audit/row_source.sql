@@ -40,7 +40,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object(
-    'bot', coalesce(max('r.bot_id') filter (where name = 'bot_id'), 'null::bigint'),
+    'bot', coalesce(max('coalesce(r.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),
     'key', audit.key_sql(p_table),
     'row_key', coalesce(string_agg(one, ', ' order by place) filter (where is_shown_key), ''),
     'row_keys', coalesce(string_agg(many, ', ' order by place) filter (where is_shown_key), ''),

@@ -25,7 +25,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select jsonb_build_object(
-    'bot', coalesce(max('o.bot_id') filter (where name = 'bot_id'), 'null::bigint'),
+    'bot', coalesce(max('coalesce(o.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),
     'key', audit.key_sql(p_table, 'o'),
     'row_key', coalesce(string_agg(format('%L, p.o_%s', name, place), ', ' order by place)
                         filter (where is_key and name <> 'bot_id'), ''),

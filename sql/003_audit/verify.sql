@@ -5,9 +5,7 @@ set local search_path = pg_catalog, pg_temp;
 set local jit = off;
 
 with audited as (
-    select t as relation from core.bot_tables() as t
-    union all
-    select to_regclass('security.bot_token')
+    select relation from core.bot_table where is_audited
 ), leaf as (
     select l.leaf
     from (select relation from audited union all select 'audit.security_audit_log') as a
@@ -15,7 +13,7 @@ with audited as (
         select inhrelid::regclass as leaf from pg_inherits where inhparent = a.relation) as l
 ), result (place, check_name, offenders) as (
     select 1, 'every table of the bots is recorded, and so are their tokens', (
-        select string_agg(a.relation::text, ', ')
+        select string_agg(format('%s: select audit.enable(%1$L)', a.relation), ', ')
         from audited as a
         left join audit.capture as c using (relation)
         where coalesce(c.policy, 'off') = 'off')
@@ -74,6 +72,7 @@ with audited as (
             ('audit.security_audit_log', 'app_auditor_select'),
             ('audit.security_audit_log', 'app_auditor_insert'),
             ('audit.security_audit_log', 'app_auditor_update'),
+            ('audit.security_audit_log', 'app_provisioner_select'),
             ('core.girls_profiles', 'app_auditor_select'),
             ('core.conversations', 'app_auditor_select')
         ) as e (relation, policy)

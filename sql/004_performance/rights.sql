@@ -40,8 +40,9 @@ grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no te
     on core.messages to app_maintainer;
 grant select, insert, update, delete on core.bot_metrics to app_maintainer;
 grant select, delete on core.stale_days to app_maintainer;
+grant select on core.bot_table to app_maintainer;
 grant execute on function
-    core.bot_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
+    core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
     security.policy_bot_id(), security.policy_user(),
     audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),

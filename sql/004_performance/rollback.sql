@@ -95,6 +95,7 @@ drop function performance.roll_up_totals();
 drop function performance.roll_up_bots(bigint[],datemultirange[]);
 drop function performance.day_metrics(bigint,date,date);
 drop table performance.last_roll_up;
+delete from core.bot_table where relation = 'performance.bot_total'::regclass;
 drop table performance.bot_total;
 -- What keeps core fast --------------------------------------------------------
 

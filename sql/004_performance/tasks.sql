@@ -56,7 +56,7 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $func$
 select core.analyze_tables();
-select format('%s tables analyzed', count(*)) from core.bot_tables()
+select format('%s tables analyzed', count(*)) from core.hash_tables()
 $func$;
 
 comment on function performance.task_statistics() is 'The task statistics.';

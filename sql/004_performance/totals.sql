@@ -25,6 +25,9 @@ comment on column performance.bot_total.messages_30_days is
     'The same with the 29 days before.';
 comment on column performance.bot_total.rolled_up_at is 'When these numbers were made.';
 
+insert into core.bot_table (relation, is_derived, is_audited, on_bot_drop)
+values ('performance.bot_total', true, false, 'delete');
+
 create table performance.last_roll_up (
     started_at  timestamptz  not null
 );

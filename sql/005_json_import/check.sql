@@ -63,7 +63,7 @@ with result (place, check_name, offenders) as (
             select count(*)
             from json_import.profile_source as s
             join core.girls_profiles as g using (bot_id, profile_id)
-            where s.file_id = f.file_id))
+            where s.bot_id = f.bot_id and s.file_id = f.file_id))
     union all
     select 4, 'every imported message has its conversation, and that its contact', (
         select string_agg(format('bot %s conversation %s', m.bot_id, m.conversation_id), ', ')
@@ -84,7 +84,9 @@ with result (place, check_name, offenders) as (
         from json_import.file as f
         where f.status = 'quarantined'
           and least(f.defects, 1000) <> (
-            select count(*) from json_import.reject as r where r.file_id = f.file_id))
+            select count(*)
+            from json_import.reject as r
+            where r.bot_id = f.bot_id and r.file_id = f.file_id))
     union all
     select 6, 'the bytes kept are the bytes read', (
         select string_agg(f.path, ', ')
@@ -93,7 +95,7 @@ with result (place, check_name, offenders) as (
           and f.sha256 is distinct from (
             select sha256(string_agg(k.bytes, '' order by k.part))
             from json_import.kept_bytes as k
-            where k.file_id = f.file_id))
+            where k.bot_id = f.bot_id and k.file_id = f.file_id))
     union all
     select 7, 'every code of a defect is explained', (
         select string_agg(distinct r.code, ', ')

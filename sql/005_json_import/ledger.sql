@@ -23,8 +23,8 @@ comment on column json_import.run.finished_at is
 comment on column json_import.run.unchanged is 'Files that were as the ledger knows them.';
 
 create table json_import.file (
-    file_id      bigint       generated always as identity,
     bot_id       bigint       not null,
+    file_id      bigint       generated always as identity,
     path         text         not null,
     kind         text         not null,
     chat_id      bigint,
@@ -44,7 +44,7 @@ create table json_import.file (
     run_id       bigint       not null,
     imported_at  timestamptz  not null default clock_timestamp(),
 
-    constraint file_pk         primary key (file_id),
+    constraint file_pk         primary key (bot_id, file_id),
     constraint file_path_uq    unique (bot_id, path),
     constraint file_run_fk     foreign key (run_id) references json_import.run (run_id),
     constraint file_kind_ck    check (
@@ -89,6 +89,7 @@ comment on index json_import.file_chat_idx is
     'Files of a chat: where bot_id = $1 and chat_id = $2.';
 
 create table json_import.reject (
+    bot_id   bigint   not null,
     file_id  bigint   not null,
     ordinal  integer  not null,
     pointer  text     not null,
@@ -96,9 +97,9 @@ create table json_import.reject (
     message  text     not null,
     excerpt  text,
 
-    constraint reject_pk      primary key (file_id, ordinal),
-    constraint reject_file_fk foreign key (file_id) references json_import.file (file_id)
-        on delete cascade
+    constraint reject_pk      primary key (bot_id, file_id, ordinal),
+    constraint reject_file_fk foreign key (bot_id, file_id)
+        references json_import.file (bot_id, file_id) on delete cascade
 );
 
 comment on table json_import.reject is 'Why a file is in quarantine: one row per defect.';
@@ -110,13 +111,14 @@ comment on column json_import.reject.message is 'The fact, with the value.';
 comment on column json_import.reject.excerpt is 'Up to 200 characters of what is there.';
 
 create table json_import.kept_bytes (
+    bot_id   bigint   not null,
     file_id  bigint   not null,
     part     integer  not null,
     bytes    bytea    not null,
 
-    constraint kept_bytes_pk      primary key (file_id, part),
-    constraint kept_bytes_file_fk foreign key (file_id) references json_import.file (file_id)
-        on delete cascade
+    constraint kept_bytes_pk      primary key (bot_id, file_id, part),
+    constraint kept_bytes_file_fk foreign key (bot_id, file_id)
+        references json_import.file (bot_id, file_id) on delete cascade
 );
 
 comment on table json_import.kept_bytes is 'Every quarantined file as it was: nothing is lost.';
@@ -130,13 +132,20 @@ create table json_import.profile_source (
     digest      bigint  not null,
 
     constraint profile_source_pk      primary key (bot_id, profile_id),
-    constraint profile_source_file_fk foreign key (file_id) references json_import.file (file_id)
-        on delete cascade
+    constraint profile_source_file_fk foreign key (bot_id, file_id)
+        references json_import.file (bot_id, file_id) on delete cascade
 );
 
 comment on table json_import.profile_source is 'Which file a contact''s row was last filled from.';
 comment on column json_import.profile_source.digest is
     'Hash of the row as loaded: while it still holds, no bot has changed the row.';
 
-create index profile_source_file_idx on json_import.profile_source (file_id);
-comment on index json_import.profile_source_file_idx is 'Contacts from a file: where file_id = $1.';
+create index profile_source_file_idx on json_import.profile_source (bot_id, file_id);
+comment on index json_import.profile_source_file_idx is
+    'Contacts from a file: where bot_id = $1 and file_id = $2.';
+
+insert into core.bot_table (relation, is_audited, ranged_id) values
+    ('json_import.file',           false, 'file_id'),  -- says itself what became of each file
+    ('json_import.reject',         false, null),
+    ('json_import.kept_bytes',     false, null),
+    ('json_import.profile_source', false, null);

@@ -28,7 +28,8 @@ begin
         select m.message_id, m.direction, m.body, m.sent_at,
                row_number() over (partition by m.direction, m.body, m.sent_at) as nth
         from core.messages as m
-        join json_import.file as f on f.file_id = m.source_file_id and f.kind = 'backup'
+        join json_import.file as f
+            on f.bot_id = m.bot_id and f.file_id = m.source_file_id and f.kind = 'backup'
         where m.bot_id = p_bot_id and m.conversation_id = p_conversation_id
     )
     delete from core.messages as m
@@ -145,7 +146,7 @@ from (
           and source_file_id = p_file_id
     ) as m
 ) as t
-where f.file_id = p_file_id
+where f.bot_id = p_bot_id and f.file_id = p_file_id
 $func$;
 
 comment on function json_import.recount(bigint, bigint, bigint) is

@@ -61,10 +61,10 @@ begin
         from core.conversations as c
         where c.bot_id = p_bot_id and c.chat_id = p_chat_id;
     else
-        perform json_import.recount_profiles(v_sources || v_file_id);
+        perform json_import.recount_profiles(p_bot_id, v_sources || v_file_id);
     end if;
-    delete from json_import.reject where file_id = v_file_id;
-    delete from json_import.kept_bytes where file_id = v_file_id;
+    delete from json_import.reject where bot_id = p_bot_id and file_id = v_file_id;
+    delete from json_import.kept_bytes where bot_id = p_bot_id and file_id = v_file_id;
 end
 $func$;
 
@@ -99,15 +99,15 @@ begin
             must_reread = false, run_id = excluded.run_id, imported_at = excluded.imported_at
     returning f.file_id into v_file_id;
 
-    delete from json_import.reject where file_id = v_file_id;
-    insert into json_import.reject (file_id, ordinal, pointer, code, message, excerpt)
-    select v_file_id, d.ordinal, d.pointer, d.code, d.message, d.excerpt
+    delete from json_import.reject where bot_id = p_bot_id and file_id = v_file_id;
+    insert into json_import.reject (bot_id, file_id, ordinal, pointer, code, message, excerpt)
+    select p_bot_id, v_file_id, d.ordinal, d.pointer, d.code, d.message, d.excerpt
     from unnest(p_defects) with ordinality as d (pointer, code, message, excerpt, ordinal)
     where d.ordinal <= 1000;
 
-    delete from json_import.kept_bytes where file_id = v_file_id;
-    insert into json_import.kept_bytes (file_id, part, bytes)
-    select v_file_id, 0, p_bytes
+    delete from json_import.kept_bytes where bot_id = p_bot_id and file_id = v_file_id;
+    insert into json_import.kept_bytes (bot_id, file_id, part, bytes)
+    select p_bot_id, v_file_id, 0, p_bytes
     where p_bytes is not null;
     return v_file_id;
 end

@@ -24,7 +24,7 @@ with incoming as (
     ) as g
     left join json_import.profile_source as s
         on s.bot_id = p_bot_id and s.profile_id = g.profile_id
-    left join json_import.file as f on f.file_id = s.file_id
+    left join json_import.file as f on f.bot_id = p_bot_id and f.file_id = s.file_id
     -- a contact's own file is newer than the file of all contacts
     where not (p_kind = 'profiles' and coalesce(f.kind = 'profile', false))
 ), updated as (
@@ -143,17 +143,19 @@ $func$;
 
 comment on function json_import.record_count(jsonb, text) is 'Messages or profiles in a document.';
 
-create function json_import.recount_profiles(p_file_ids bigint[])
+create function json_import.recount_profiles(p_bot_id bigint, p_file_ids bigint[])
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f
 set row_count = (
-    select count(*) from json_import.profile_source as s where s.file_id = f.file_id)
-where f.file_id = any (p_file_ids) and f.kind in ('profile', 'profiles')
+    select count(*)
+    from json_import.profile_source as s
+    where s.bot_id = f.bot_id and s.file_id = f.file_id)
+where f.bot_id = p_bot_id and f.file_id = any (p_file_ids) and f.kind in ('profile', 'profiles')
 $func$;
 
-comment on function json_import.recount_profiles(bigint[]) is
+comment on function json_import.recount_profiles(bigint, bigint[]) is
     'Brings files'' counts of contacts in the ledger in line: a file of its own takes a contact
 over.';

@@ -2,10 +2,10 @@
 
 create view json_import.rejects with (security_invoker = true) as
 select b.name as bot, f.path, r.pointer, r.code, c.name, r.message, c.remedy as hint, r.excerpt,
-       f.bot_id, f.run_id, r.ordinal
+       r.bot_id, f.run_id, r.ordinal
 from json_import.reject as r
-join json_import.file as f using (file_id)
-join core.bots as b on b.bot_id = f.bot_id
+join json_import.file as f using (bot_id, file_id)
+join core.bots as b using (bot_id)
 join core.error_code as c on c.code = r.code;
 
 comment on view json_import.rejects is
@@ -48,34 +48,37 @@ comment on function json_import.list_changes(bigint) is
     'What a run made of each file that it did not find unchanged.';
 
 create function json_import.list_kept(p_bot_id bigint default null)
-returns table (bot text, path text, file_id bigint)
+returns table (bot text, path text, bot_id bigint, file_id bigint)
 language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select b.name, f.path, f.file_id
+select b.name, f.path, f.bot_id, f.file_id
 from json_import.file as f
 join core.bots as b using (bot_id)
 where f.status = 'quarantined'
   and (p_bot_id is null or f.bot_id = p_bot_id)
-  and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)
+  and exists (select from json_import.kept_bytes as k
+              where k.bot_id = f.bot_id and k.file_id = f.file_id)
 order by b.name, f.path
 $func$;
 
 comment on function json_import.list_kept(bigint) is 'The quarantined files whose bytes are kept.';
 
-create function json_import.kept_parts(p_file_id bigint)
+create function json_import.kept_parts(p_bot_id bigint, p_file_id bigint)
 returns setof bytea
 language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select bytes from json_import.kept_bytes where file_id = p_file_id order by part
+select bytes from json_import.kept_bytes
+where bot_id = p_bot_id and file_id = p_file_id
+order by part
 $func$;
 
-comment on function json_import.kept_parts(bigint) is
+comment on function json_import.kept_parts(bigint, bigint) is
     'The bytes of a quarantined file, in order; only a very large one has several parts.';
 
 create function json_import.report(p_bot_id bigint default null)

@@ -19,12 +19,14 @@ begin
     for v_file in
         select f.*, k.bytes
         from json_import.file as f
-        join json_import.kept_bytes as k on k.file_id = f.file_id and k.part = 0
+        join json_import.kept_bytes as k
+            on k.bot_id = f.bot_id and k.file_id = f.file_id and k.part = 0
         where f.status = 'quarantined'
           and (p_bot_id is null or f.bot_id = p_bot_id)
           and (p_path is null or f.path = p_path)
           and (p_code is null or exists (
-              select from json_import.reject as r where r.file_id = f.file_id and r.code = p_code))
+              select from json_import.reject as r
+              where r.bot_id = f.bot_id and r.file_id = f.file_id and r.code = p_code))
         order by f.bot_id, array_position('{profiles,profile,conversation,backup}', f.kind), f.path
     loop
         perform json_import.load_file(
@@ -33,7 +35,7 @@ begin
             select b.name, f.path, f.status, f.defects
             from json_import.file as f
             join core.bots as b on b.bot_id = f.bot_id
-            where f.file_id = v_file.file_id;
+            where f.bot_id = v_file.bot_id and f.file_id = v_file.file_id;
     end loop;
 end
 $func$;

@@ -17,14 +17,11 @@ grant execute on function
     json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text),
     json_import.list_changes(bigint),
     json_import.retry(bigint, bigint, text, text),
-    json_import.list_kept(bigint), json_import.kept_parts(bigint),
+    json_import.list_kept(bigint), json_import.kept_parts(bigint, bigint),
     json_import.report(bigint), json_import.rejects_by_code(bigint),
     json_import.messages_by_month(bigint), json_import.recent_runs(integer),
     json_import.reconcile(bigint, text[], bytea[]), json_import.check()
 to app_super_admin, app_owner;
-grant usage on schema json_import to app_provisioner;
-grant execute on function json_import.holds_bot(bigint), json_import.discard_bot(bigint)
-to app_provisioner;
 grant select on all tables in schema json_import to app_backup;
 
 do $importer$
@@ -32,7 +29,10 @@ declare
     v_table  regclass;
 begin
     perform security.ensure_owner('app_importer');
-    for v_table in values ('json_import.file'::regclass), ('json_import.profile_source') loop
+    for v_table in
+        select t from core.bot_tables() as t join pg_class as c on c.oid = t
+        where c.relnamespace = 'json_import'::regnamespace
+    loop
         perform security.protect(v_table);
         perform security.admit(v_table, 'app_importer', 'all');
         perform security.admit(v_table, 'app_backup', 'select');

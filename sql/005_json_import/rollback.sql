@@ -51,15 +51,12 @@ select audit.note_capture('{"by": "005_json_import, undone"}');
 
 -- What maintenance and others call --------------------------------------------
 
-delete from security.keeper where holds = 'json_import.holds_bot(bigint)';
 delete from performance.probe where probe in ('quarantined_files', 'quarantine_size');
 delete from performance.task where task in ('quarantine', 'resolved_rejects');
 drop function json_import.probe_quarantine_size();
 drop function json_import.probe_quarantined_files();
 drop function json_import.drop_resolved();
 drop function json_import.drop_kept_bytes(interval);
-drop function json_import.discard_bot(bigint);
-drop function json_import.holds_bot(bigint);
 
 -- Whether it is all there -----------------------------------------------------
 
@@ -73,7 +70,7 @@ drop function json_import.reread_messages(bytea);
 drop function json_import.reread_micros(text, text);
 -- What a run is, and what it brought ------------------------------------------
 
-drop function json_import.kept_parts(bigint);
+drop function json_import.kept_parts(bigint, bigint);
 drop function json_import.list_kept(bigint);
 drop function json_import.list_changes(bigint);
 drop function json_import.list_rejects(bigint, text);
@@ -96,7 +93,7 @@ drop function json_import.load_file(bigint, bigint, text, text, bigint, bytea, b
 drop function json_import.quarantine(
     bigint, bigint, text, text, bigint, bytea, json_import.defect[]);
 drop function json_import.store(bigint, bigint, text, text, bigint, bytea, json_import.file);
-drop function json_import.recount_profiles(bigint[]);
+drop function json_import.recount_profiles(bigint, bigint[]);
 drop function json_import.record_count(jsonb, text);
 drop function json_import.warnings_of(jsonb, text, bigint, bigint, bigint);
 drop function json_import.add_profiles(bigint, bigint, text, bigint, jsonb);
@@ -179,6 +176,9 @@ drop function json_import.to_chat_id(text);
 
 -- What is kept of a file ------------------------------------------------------
 
+delete from core.bot_table
+where relation in (
+    select oid from pg_class where relnamespace = 'json_import'::regnamespace);
 drop table json_import.profile_source;
 drop table json_import.kept_bytes;
 drop table json_import.reject;

@@ -1,4 +1,4 @@
--- What is kept for a time; probes; a bot that goes.
+-- What is kept for a time; probes.
 
 create function json_import.drop_kept_bytes(p_keep interval)
 returns text
@@ -14,10 +14,13 @@ begin
         update json_import.file as f
         set must_reread = true
         where f.status = 'quarantined' and f.imported_at < now() - p_keep
-          and exists (select from json_import.kept_bytes as k where k.file_id = f.file_id)
+          and exists (select from json_import.kept_bytes as k
+                      where k.bot_id = f.bot_id and k.file_id = f.file_id)
         returning f.file_id, f.bot_id
     ), dropped as (
-        delete from json_import.kept_bytes as k using old where k.file_id = old.file_id
+        delete from json_import.kept_bytes as k
+        using old
+        where k.bot_id = old.bot_id and k.file_id = old.file_id
     ), told as (
         select audit.log_event('quarantine_ended', 'notice', jsonb_build_object(
                    'files', count(*), 'kept', p_keep), bot_id), count(*) as files
@@ -45,10 +48,10 @@ declare
 begin
     delete from json_import.kept_bytes as k
     using json_import.file as f
-    where f.file_id = k.file_id and f.status <> 'quarantined';
+    where f.bot_id = k.bot_id and f.file_id = k.file_id and f.status <> 'quarantined';
     delete from json_import.reject as r
     using json_import.file as f
-    where f.file_id = r.file_id and f.status <> 'quarantined';
+    where f.bot_id = r.bot_id and f.file_id = r.file_id and f.status <> 'quarantined';
     get diagnostics v_rejects = row_count;
     return format('%s resolved rejects dropped', v_rejects);
 end
@@ -97,35 +100,3 @@ insert into performance.probe
     ('quarantine_size', 'json_import.probe_quarantine_size()', 'bytes', 1073741824, null,
         'Export the files (runner.py export-rejects), mend and import them.',
         'Size of the bytes kept of files in quarantine.');
-
--- A bot that goes -------------------------------------------------------------
-
-create function json_import.holds_bot(p_bot_id bigint)
-returns boolean
-language sql stable
-security definer
-set search_path = pg_catalog, pg_temp
-set row_security = on
-as $func$
-select exists (select from json_import.file where bot_id = p_bot_id)
-$func$;
-
-comment on function json_import.holds_bot(bigint) is
-    'Whether the ledger knows files of a bot; for security.drop_bot.';
-
-create function json_import.discard_bot(p_bot_id bigint)
-returns void
-language sql
-security definer
-set search_path = pg_catalog, pg_temp
-set row_security = on
-as $func$
--- rejects, the bytes kept and what contacts came from go with their file
-delete from json_import.file where bot_id = p_bot_id
-$func$;
-
-comment on function json_import.discard_bot(bigint) is
-    'Forgets the files of a bot, those in quarantine with their bytes; for security.drop_bot.';
-
-insert into security.keeper (holds, discard)
-values ('json_import.holds_bot(bigint)', 'json_import.discard_bot(bigint)');

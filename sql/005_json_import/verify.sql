@@ -22,6 +22,8 @@ with result (place, check_name, offenders) as (
             ('core.bots', 'app_importer_select'), ('core.bot_names', 'app_importer_select'),
             ('core.girls_profiles', 'app_importer_all'), ('core.conversations', 'app_importer_all'),
             ('core.messages', 'app_importer_all'), ('json_import.file', 'app_importer_all'),
+            ('json_import.reject', 'app_importer_all'),
+            ('json_import.kept_bytes', 'app_importer_all'),
             ('json_import.profile_source', 'app_importer_all'),
             ('core.stale_days', 'app_importer_insert')
         ) as e (relation, policy)
@@ -45,16 +47,20 @@ with result (place, check_name, offenders) as (
             select x.* from pg_attribute as a cross join lateral aclexplode(a.attacl) as x
             where a.attrelid = c.oid) as g
         where c.relnamespace = 'json_import'::regnamespace and g.grantee <> c.relowner
-          and not (g.grantee = to_regrole('app_backup') and g.privilege_type = 'SELECT'))
+          and not (g.grantee = to_regrole('app_backup') and g.privilege_type = 'SELECT')
+          -- for security.drop_bot
+          and not (g.grantee = to_regrole('app_provisioner')
+                   and g.privilege_type in ('SELECT', 'DELETE')
+                   and c.oid in (select t from core.bot_tables() as t)))
     union all
     select 6, 'a bot that is dropped takes its files along', (
-        select 'not asked'
+        select string_agg(e.name, ', ')
+        from unnest(array['json_import.file', 'json_import.reject', 'json_import.kept_bytes',
+                          'json_import.profile_source']) as e (name)
         where not exists (
             select
-            from security.keeper
-            where to_regprocedure(holds) = to_regprocedure('json_import.holds_bot(bigint)')
-              and to_regprocedure(discard)
-                  = to_regprocedure('json_import.discard_bot(bigint)')))
+            from core.bot_table as t
+            where t.relation = to_regclass(e.name) and t.on_bot_drop = 'refuse'))
     union all
     select 7, 'a bot calls nothing of json_import, an admin what shows rejects', (
         select string_agg(p.oid::regprocedure::text, ', ')
