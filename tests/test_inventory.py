@@ -134,6 +134,11 @@ CHANGES = [
     ("alter function audit.verify_seals(bigint, text) set work_mem = '1MB'",
      "routine audit.verify_seals("),
     ("drop function json_import.recent_runs(integer)", "routine json_import.recent_runs(integer)"),
+    ("update core.bot_table set on_bot_drop = 'keep' where relation = 'core.bots'::regclass",
+     "row core.bots of core.bot_table"),
+    (STRANGER + "create table shop.note (bot_id bigint primary key); select security.protect("
+     "'shop.note'); grant select on shop.note to app_bot; create policy own_rows on shop.note"
+     " using (true)", "every policy says what its role may have it say"),
     # elsewhere, where a bot may touch
     (STRANGER + "create table shop.note (bot_id bigint, body text); grant select on shop.note to"
      " app_bot", "every table that a bot has a right on is protected"),
@@ -168,6 +173,7 @@ LAWFUL = [
     "select audit.mark_column('core.bots', 'config', 'secret')",
     "select audit.set_retention(400); select audit.seal()",
     "select security.admit('core.bot_names', 'app_maintainer', 'select')",
+    "select security.protect('core.bot_names')",
     "update performance.task set every = '1 hour' where task = 'seal';"
     " update performance.probe set warning = 7 where probe = 'unsealed'",
     "select core.record_message(1, 'in', 'x', p_bot_id => {id})",

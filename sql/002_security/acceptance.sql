@@ -152,7 +152,8 @@ begin
     select jsonb_agg(d) into v_changes
     from security.differences() as d
     cross join unnest(p_objects) as o (object)
-    where d.object in (o.object, 'on function ' || o.object)
+    where o.object in (d.object, d.kind || ' ' || d.object)
+       or d.object = 'on function ' || o.object
        or d.kind = 'right' and d.object like '% on ' || o.object;
     if v_changes is not null then
         perform security.write_acceptance(p_reason, v_changes);
@@ -161,6 +162,6 @@ end
 $func$;
 
 comment on function security.accept_facts(text, text[]) is
-    'For functions of ours that lawfully change facts: those of these objects, with rights and
-comments on them, are accepted as they are now, and nothing else is. Within a
-migration nothing is done: its end accepts them.';
+    'For functions of ours that lawfully change facts: those of these objects (or kind and
+object), with rights and comments on them, are accepted as they are now, and nothing else is. Within
+a migration nothing is done: its end accepts them.';

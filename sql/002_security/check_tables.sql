@@ -1,5 +1,23 @@
 -- security.check(), part 3: tables and policies.
 
+create function security.kept_tables()
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select c.oid
+from pg_class as c
+join pg_namespace as n on n.oid = c.relnamespace
+left join security.schema_owner as s on s.schema_name = n.nspname
+where c.relkind in ('r', 'p')
+  and (s.schema_name is not null
+       or coalesce(pg_partition_root(c.oid), c.oid) in (select t from core.bot_tables() as t))
+$func$;
+
+comment on function security.kept_tables() is
+    'The tables that the rules are about, and their partitions: those in our schemas, and those in
+core.bot_table wherever they are.';
+
 create function security.check_tables()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
@@ -7,11 +25,9 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with kept as (
     select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, b.attnum
-    from pg_class as c
-    join pg_namespace as n on n.oid = c.relnamespace
-    join security.schema_owner as r on r.schema_name = n.nspname
+    from security.kept_tables() as t (relation)
+    join pg_class as c on c.oid = t.relation
     join pg_attribute as b on b.attrelid = c.oid and b.attname = 'bot_id' and not b.attisdropped
-    where c.relkind in ('r', 'p')
 )
 select 'a table with bot_id has row level security forced on its owner, too', count(*) = 0,
        'critical', string_agg(oid::regclass::text, ', ' order by oid::regclass::text)
@@ -103,9 +119,8 @@ with policy as (
            pg_get_expr(p.polqual, p.polrelid) as qual,
            pg_get_expr(p.polwithcheck, p.polrelid) as with_check
     from pg_policy as p
-    join pg_class as c on c.oid = p.polrelid
-    join pg_namespace as n on n.oid = c.relnamespace
-    join security.schema_owner as w on w.schema_name = n.nspname
+    join security.kept_tables() as t (relation) on t.relation = p.polrelid
+    join pg_class as c on c.oid = t.relation
     cross join lateral unnest(p.polroles) as g (grantee)
     left join pg_roles as r on r.oid = g.grantee
     left join security.roles() as o on o.role = g.grantee

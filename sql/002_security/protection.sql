@@ -184,6 +184,9 @@ begin
         perform security.protect_leaf(l.leaf) from core.leaves(p_table) as l;
     end if;
     perform security.admit_provisioner(v_entry);
+    perform security.accept_facts('security.protect', array[
+        'row level security ' || p_table, 'refuse_truncate on ' || p_table,
+        'refuse_new_bot_id on ' || p_table, p_table::text || ' of core.bot_table']);
 end
 $func$;
 

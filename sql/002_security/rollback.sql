@@ -50,6 +50,7 @@ drop function security.check_grants();
 drop function security.check_pair();
 drop function security.check_policies();
 drop function security.check_tables();
+drop function security.kept_tables();
 drop function security.check_logins();
 drop function security.check_strangers();
 drop function security.check_members();
