@@ -540,9 +540,9 @@ NAMED = [
         "a retention that is claimed to be later is named":
             ((DELETED, TOUCHED),
              ("select audit.ensure_month(now() + interval '40 days')",
-              f"insert into {LOG} (bot_id, occurred_at, operation, kind, new_values) values (0,"
-              """ now() + interval '40 days', 'EVENT', 'retention', '{"entries":"""
-              """ "{[1,{entry}]}"}')""",
+              f"insert into {LOG} (bot_id, occurred_at, operation, kind, new_values)"
+              " values (0, now() + interval '40 days', 'EVENT', 'retention',"
+              """ '{"entries": "{[1,{entry}]}"}')""",
               UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}")),
         "a refusal that rests for a moment is named":
             ((TOUCHED,), (f"alter table {LOG} disable trigger refuse_change",

@@ -267,8 +267,7 @@ def old_months(conn: psycopg.Connection, age: str, *months: str) -> None:
     for month in months:
         conn.execute("insert into audit.security_audit_log (bot_id, occurred_at, operation, kind,"
                      " severity) select 0, %s::timestamptz + n * interval '1 hour', 'EVENT', 'old',"
-                     " 'info'"
-                     " from generate_series(1, 20) as n", [f"{month}-15"])
+                     " 'info' from generate_series(1, 20) as n", [f"{month}-15"])
     conn.execute("insert into audit.seal select n.* from (select * from audit.seal order by seal_id"
                  " desc limit 1) as s cross join lateral audit.next_seal(s, 1000, now() - %s"
                  "::interval) as n", [age])

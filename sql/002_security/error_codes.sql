@@ -31,7 +31,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
     ('MB121', 'not_protected',    'Roles were to be let in to a table that is not protected.',
         'Call security.protect for the table first.'),
-    ('MB122', 'held_by_a_table',  'A table not in core.bot_table refers to the bot''s rows.',
+    ('MB122', 'held_by_a_table',  'A table outside core.bot_table refers to the bot''s rows.',
         'Call security.protect for that table, or delete its rows.'),
     ('MB123', 'invalid_id_range', 'Ids can''t come from this range.',
         'Pass a range that no id of this or another installation is in.');
