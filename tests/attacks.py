@@ -314,7 +314,7 @@ WRITES = [
         "a bot changes no counter": "update core.conversations set message_count = 0",
         "a bot renames no bot": "update core.bots set name = 'x'",
         "a bot makes no bot": "insert into core.bots (name) values ('x')",
-        "a bot claims no name": "insert into core.bot_names values ('x', {me})",
+        "a bot claims no name": "insert into core.bot_names values ({me}, 'x')",
         "a bot writes no metrics": "insert into core.bot_metrics (day) values ('2025-01-02')",
         "a bot chooses no message_id":
             "insert into core.messages (message_id, conversation_id, direction, body)"

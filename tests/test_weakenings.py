@@ -44,6 +44,8 @@ PUBLIC = "nobody gets anything on the database by being public"
 CONNECT = "CONNECT is each login's own, and only the provisioner hands it on"
 MAKES = "no bot, admin or worker may make a schema, or anything in one, or a temporary table"
 # tables and policies
+REGISTERED = "a table with bot_id is in core.bot_table, and its primary key begins with bot_id"
+THERE = "every table in core.bot_table is there"
 FORCED = "a table with bot_id has row level security forced on its owner, too"
 LEAF_RLS = "a leaf has row level security, not forced"
 GUARDS = "TRUNCATE and a new bot_id are refused, in replica mode too"
@@ -147,6 +149,11 @@ ROW_SECURITY = [
     ("alter table security.bot_token disable row level security", FORCED, "security.bot_token"),
     ("alter table json_import.file disable row level security", FORCED, "json_import.file"),
     ("create table core.notes (bot_id bigint, body text)", FORCED, "core.notes"),
+    ("create table core.notes (bot_id bigint primary key, body text)", REGISTERED, "core.notes"),
+    ("delete from core.bot_table where relation = 'audit.security_audit_log'::regclass",
+     REGISTERED, "audit.security_audit_log"),
+    ("alter table core.stale_days drop constraint stale_days_pk", REGISTERED, "core.stale_days"),
+    ("insert into core.bot_table (relation) values ('9'::regclass)", THERE, "9"),
     (f"alter table {LEAF} force row level security", LEAF_RLS, LEAF),
     (f"alter table {LEAF} disable row level security", LEAF_RLS, LEAF),
     ("delete from core.leaf_hook", HOOK, "no hook"),
@@ -249,7 +256,7 @@ GUARDING = [
     (GUARD.format("new_bot_id before update of body", "", "security.refuse_write()", "new_bot_id"),
      GUARDS, "refuse_new_bot_id on core.messages"),
     ("create rule copy as on insert to core.messages do also insert into core.bot_names"
-     " values (new.body, new.message_id)", RULES, "copy on core.messages"),
+     " values (new.message_id, new.body)", RULES, "copy on core.messages"),
     ("create rule lose as on delete to core.girls_profiles do instead nothing", RULES,
      "lose on core.girls_profiles"),
 ]
