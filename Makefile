@@ -78,7 +78,7 @@ stop: .venv/ready ## stop the embedded server
 
 clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata stays)
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
-	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv .venv-* .scratch .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import bots, commands, import_commands, new, planning, report, upkeep
+from fleet import bots, commands, edits, import_commands, new, planning, report, upkeep
 from fleet.errors import DONE, DRIFT, FAILED, INTERRUPTED, QUARANTINED, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
@@ -55,7 +55,7 @@ ASK = arg("--ask", action="store_true", help="ask for the password instead of ma
 DISCARD = arg("--discard-data", action="store_true",
               help="throw away the rows that are in the way")
 COMMANDS = (
-    Command("migrate", "apply what is pending, each migration whole or not at all",
+    Command("migrate", "apply what is pending, bring live what was edited, whole or not at all",
             commands.migrate, changes=True,
             arguments=(arg("--to", metavar="ID", help="the last one to apply"),)),
     Command("rollback", "undo migrations, last first; refuses to lose rows",
@@ -75,7 +75,13 @@ COMMANDS = (
                     "create index concurrently: statement by statement"))),
     Command("plan", "show what migrate would do", planning.plan, arguments=(
         arg("--sql", dest="script", metavar="ID", nargs="?", const="",
-            help="instead, print the SQL of what is pending, or of ID, in one piece"),)),
+            help="instead, print the SQL of what is pending or edited, or of ID, in one piece"),)),
+    Command("diff", "compare the files with the database (exit 3: they differ)", edits.diff,
+            changes=True,
+            arguments=(arg("object", nargs="?", metavar="OBJECT", help="this object only"),
+                       arg("--show", action="store_true", help="print its live text"),
+                       arg("--take", choices=["files"], help="make it live as the files say"),
+                       YES)),
     Command("status", "show where each migration stands (exit 3 pending, 4 drift)",
             commands.status),
     Command("verify", "run every check of the applied migrations (exit 4 if one fails, 3 if "

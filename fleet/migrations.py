@@ -1,4 +1,4 @@
-"""The migrations on disk, what the database says of them, and the atomic step between the two."""
+"""The migrations on disk, and the atomic steps that bring them into a database and out again."""
 
 import glob
 import hashlib
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import yoyo
@@ -18,9 +19,12 @@ from yoyo.topologicalsort import CycleError
 
 from fleet import registry, sqlfile, stepwise
 from fleet.errors import DRIFT, USAGE, FleetError
+from fleet.standing import FILES, refuse_drift, states
 from fleet.verifying import check, require  # noqa: F401
 
-FILES = ("apply", "rollback", "verify")
+if TYPE_CHECKING:
+    from fleet.code import Editor
+
 RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
 # A file finds the settings that psql and yoyo would give it: neither what another file set (nor, in
 # a dry run, its `set local`), nor our own row_security = off.
@@ -57,17 +61,6 @@ class Migration:
         """What apply.sql's first comment says under `key` (depends, locks, undo) or of itself."""
         found = re.search(rf"^-- {re.escape(key)}: *(.*)$", self.script("apply").text, re.M)
         return found[1] if found else ""
-
-
-@dataclass(frozen=True)
-class State:
-    """Where one migration stands: applied, pending, adopt, edited, gone or late."""
-
-    migration: str
-    state: str
-    applied_at: object = None
-    login: str | None = None
-    next_step: str = ""
 
 
 def read(sql: Path) -> list[Migration]:
@@ -115,43 +108,6 @@ def dependants(migrations: list[Migration], root: str) -> list[Migration]:
     return [m for m in migrations if m.id in needed]
 
 
-def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]:
-    """Compares disk, yoyo's marks and our history; reads only and takes no lock."""
-    marks = {mark.migration_id: mark for mark in registry.marks(conn)}
-    newest = max((i for i, m in enumerate(migrations) if m.id in marks), default=-1)
-    known = registry.known(conn)  # rolled back with --only, a migration may come again
-    result = []
-    for place, migration in enumerate(migrations):
-        mark = marks.pop(migration.id, None)
-        if mark is None:
-            late = place < newest and migration.id not in known
-            result.append(State(migration.id, "late" if late else "pending", next_step=(
-                "give it a number after the last applied one" if late else "runner.py migrate")))
-        elif mark.apply_sha256 is None:
-            result.append(State(migration.id, "adopt", mark.applied_at, None,
-                                "yoyo applied it: runner.py migrate verifies and adopts it"))
-        else:
-            edited = [name for name in FILES
-                      if migration.sha256(name) != getattr(mark, f"{name}_sha256")]
-            result.append(State(
-                migration.id, "edited" if edited else "applied", mark.applied_at, mark.login,
-                f"{', '.join(f'{n}.sql' for n in edited)} changed since: make reset (or restore it)"
-                if edited else ""))
-    result += [State(name, "gone", mark.applied_at, mark.login, f"restore sql/{name} from git")
-               for name, mark in marks.items()]
-    return result
-
-
-def refuse_drift(found: list[State]) -> None:
-    """Raises MB907 if a file was edited, is gone or comes late."""
-    for state in found:
-        if state.state in ("edited", "gone", "late"):
-            facts = {"edited": "was edited after it was applied", "gone": "is applied, but its "
-                     "folder is gone", "late": "has a lower number than one already applied"}
-            raise FleetError("MB907", f"{state.migration} {facts[state.state]}",
-                             f"{state.next_step}. All of it: runner.py status.", exit_code=DRIFT)
-
-
 @dataclass
 class Session:
     """A connection that may change the schema; `dry_run` does the same and rolls it back."""
@@ -161,6 +117,7 @@ class Session:
     dry_run: bool
     say: Callable[[str], None]
     done: Callable[[str, str, float], None]  # operation, migration id, milliseconds
+    editor: "Editor | None" = None  # without one, what was edited is refused
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -172,12 +129,14 @@ class Session:
                 yield
 
     def migrate(self, to: str | None = None) -> list[str]:
-        """Adopts what yoyo applied and applies what is pending, up to `to`; returns their ids."""
+        """Adopts what yoyo applied, applies what is pending, up to `to`, and brings live what was
+        edited; returns their ids."""
         last = pick(self.migrations, to).id if to else None
         changed = []
         with self.exclusive():
             found = states(self.conn, self.migrations)
-            refuse_drift(found)
+            edited = self.editor.begin(self.migrations, found, last) if self.editor else []
+            refuse_drift(found, *(["edited"] if edited else []))
             by_id, untried = {m.id: m for m in self.migrations}, set()
             for state in found:
                 if state.state == "adopt":
@@ -186,10 +145,13 @@ class Session:
                     self.say(f"{state.migration} needs what could only be shown: not tried")
                 elif state.state == "pending" and not self._apply(by_id[state.migration]):
                     untried |= {m.id for m in dependants(self.migrations, state.migration)}
-                elif state.state != "applied":
+                elif state.state in ("adopt", "pending"):
                     changed.append(state.migration)
                 if state.migration == last:
                     break
+            if edited:
+                self._atomically("edit", edited[-1], self.editor.bring)
+                changed += [migration.id for migration in edited]
         return changed
 
     def adopt(self, wanted: str) -> bool:

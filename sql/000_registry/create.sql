@@ -21,7 +21,8 @@ create table public._migration_history (
     happened_at      timestamptz  not null default clock_timestamp(),
 
     constraint _migration_history_pk           primary key (history_id),
-    constraint _migration_history_operation_ck check (operation in ('apply', 'adopt', 'rollback')),
+    constraint _migration_history_operation_ck check (
+        operation in ('apply', 'adopt', 'edit', 'rollback')),
     constraint _migration_history_sha256_ck    check (
         operation = 'rollback'
         or (marked_at is not null
@@ -31,11 +32,13 @@ create table public._migration_history (
 );
 
 comment on table public._migration_history is
-    'One row per migration applied, adopted or rolled back by the runner; rows are only added.';
+    'One row per migration applied, adopted, brought up to its edited files or rolled back by the
+runner; rows are only added.';
 comment on column public._migration_history.operation is
-    'apply: run by the runner; adopt: found in place (yoyo or psql ran it) and verified; rollback.';
+    'apply: run by the runner; adopt: found in place (yoyo or psql ran it) and verified; edit: code
+whose files were edited was replaced, or nothing but comments of the files had changed; rollback.';
 comment on column public._migration_history.apply_sha256 is
-    'SHA-256 (hex) of the file with LF line ends, as it was when the migration was applied.';
+    'SHA-256 (hex) of the file with LF line ends, as it was at this operation.';
 comment on column public._migration_history.marked_at is
     'applied_at_utc of yoyo''s mark: a mark with another time was made by yoyo, not by the runner.';
 comment on column public._migration_history.duration is

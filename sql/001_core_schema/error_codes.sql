@@ -53,4 +53,10 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB911', 'bot_not_allowed',     'This installation is set to one bot, and another was named.',
         'Correct CURRENT_BOT_ID, or set MULTI_BOT_ENABLED=true.'),
     ('MB912', 'runner_failed',       'The runner met something it was not written for.',
-        'Repeat with --log FILE and report what the file holds.');
+        'Repeat with --log FILE and report what the file holds.'),
+    ('MB913', 'not_replaceable',     'What was edited can''t be replaced in a database with data.',
+        'Put the file back as it was, and write a migration: runner.py new'),
+    ('MB914', 'changed_twice',       'An object was changed in its file and in the database.',
+        'Choose: runner.py diff --take files OBJECT, or put its live text into the file.'),
+    ('MB915', 'no_scratch_database', 'There is no empty database to see in what the files make.',
+        'As a superuser: alter role LOGIN createdb. Or compare with what was accepted.');

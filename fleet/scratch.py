@@ -1,0 +1,237 @@
+"""What the files mean: their inventory and their code, read from a scratch database.
+
+It is built from `sql/` in one transaction that is never committed, so that it makes no role and
+changes none; what was read is kept by the files' digest, so that most of the time none is built.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+
+from fleet import config, migrations, server, sqlfile
+from fleet.errors import FleetError
+
+FOLDER, KEPT = ".scratch", 12  # of the project; how many contents stay in it
+Name = tuple[str, str]  # kind, object
+ACCEPTANCE = re.compile(r"^select security\.(expect|accept)_inventory\([^;\n]*\);$", re.M)
+# What stands in the way on one server and not on another: roles that are there, rights that aren't.
+ELSEWHERE = ("MB101", "MB901", "MB904")
+# On what else but the files it depends what they make.
+SURROUNDINGS = """
+    select current_setting('server_version_num'), r.rolname, r.rolsuper,
+           has_parameter_privilege('session_replication_role', 'set'),
+           (select enumvals::text from pg_settings where name = 'default_toast_compression'),
+           to_char(now() at time zone 'UTC', 'YYYY-MM'), r.rolsuper or r.rolcreatedb
+    from pg_roles as r where r.rolname = current_user"""
+# Texts of the catalog are written as these settings say.
+PINNED = """
+    select set_config(name, value, true)
+    from (values ('search_path', 'pg_catalog, pg_temp'), ('quote_all_identifiers', 'off'),
+                 ('datestyle', 'ISO, MDY'), ('intervalstyle', 'postgres'), ('timezone', 'UTC'),
+                 ('extra_float_digits', '1'), ('bytea_output', 'hex')) as s (name, value)"""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A row of code.sql: a piece of code as statements."""
+
+    kind: str
+    object: str
+    rank: int
+    made: str
+    more: str
+    dropped: str
+    shape: tuple[str, ...]
+    needed: str | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a database holds: each fact's definition, and the code as statements."""
+
+    facts: Mapping[Name, str]
+    pieces: Mapping[Name, Piece]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where scratch databases are made: for the project `folder`, beside the one `conn` is in."""
+
+    folder: Path
+    target: config.DatabaseConfig
+    conn: psycopg.Connection
+
+    def content(self, files: list[migrations.Migration]) -> Content:
+        """What these migrations make on a server like this one, for a login like this one.
+
+        Raises MB905 for a file that fails, MB915 where no scratch database can be had.
+        """
+        *surroundings, may_create = self.conn.execute(SURROUNDINGS).fetchone()
+        said = json.dumps([surroundings, _code().text, [m.script("apply").text for m in files]])
+        path = self.folder / FOLDER / f"{hashlib.sha256(said.encode()).hexdigest()}.json"
+        if (found := _load(path)) is not None:
+            return found
+        made = self._build(files, *surroundings[:4], may_create)
+        _keep(path, made)
+        return made
+
+    def _build(self, files: list[migrations.Migration], version: str, login: str,
+               superuser: bool, replays: bool, may_create: bool) -> Content:
+        """Tries the server itself, then a temporary one of the same version."""
+        places, major = [], version[:2]
+        if may_create:
+            places.append({"parts": dict(self.target.parts)})
+        if binaries := server.binaries_of(major):
+            places.append({"binaries": str(binaries), "login": login,
+                           "superuser": superuser, "replays": replays})
+        why = [] if may_create else [f"{login} may create none"]
+        for order in places:
+            try:
+                with kept(order) as parts:
+                    return build(parts, files)
+            except Unavailable as fault:
+                why.append(str(fault))
+            except FleetError as fault:
+                if fault.code not in ELSEWHERE:
+                    raise
+                why.append(fault.message)
+        raise FleetError(
+            "MB915", f"no scratch database to compare the files in: {'; '.join(why)}",
+            f"Let {login} make databases, as a superuser: alter role … createdb. Without it the "
+            "database can be compared with what was accepted only: runner.py verify")
+
+
+class Unavailable(Exception):
+    """A scratch database that could not be had; says why."""
+
+
+@contextmanager
+def kept(order: Mapping[str, object]) -> Iterator[dict[str, str]]:
+    """A database made as ordered by a process that outlives this one to take it away again."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fleet.keeper"], cwd=Path(__file__).parent.parent, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True)  # Ctrl-C is for us
+    try:
+        child.stdin.write(json.dumps(order) + "\n")
+        child.stdin.flush()
+        answer = json.loads(child.stdout.readline() or '{"error": "its keeper ended"}')
+        if "error" in answer:
+            raise Unavailable(answer["error"])
+        yield answer["parts"]
+    finally:
+        child.stdin.close()
+        child.wait()
+        child.stdout.close()
+
+
+def build(parts: Mapping[str, str], files: list[migrations.Migration]) -> Content:
+    """Runs the files in an empty database, reads what came of it, undoes it. Raises MB905."""
+    target = config.DatabaseConfig(parts, {})
+    with config.connect(target, application_name="runner scratch", client_encoding="utf8") as conn:
+        conn.prepare_threshold = None
+        with conn.transaction(force_rollback=True):
+            for migration in files:
+                conn.execute(migrations.AS_CONNECTED)
+                sqlfile.run(conn, alone(migration.script("apply")))
+                conn.execute("set constraints all immediate")
+            _check_bodies(conn, files)
+            return read(conn)
+
+
+def _check_bodies(conn: psycopg.Connection, files: list[migrations.Migration]) -> None:
+    """Raises MB905 for a body that can't run: the files' headers leave that open until all of the
+    tables are there."""
+    conn.execute(migrations.AS_CONNECTED)
+    for language, validator in (("plpgsql", "plpgsql_validator"), ("sql", "fmgr_sql_validator")):
+        try:
+            conn.execute(f"select {validator}(p.oid) from pg_proc as p join pg_language as l"  # noqa: S608
+                         " on l.oid = p.prolang where l.lanname = %s and p.oid >= 16384"
+                         " and p.prokind <> 'a' order by p.oid", [language])
+        except psycopg.Error as fault:
+            if fault.sqlstate is None:
+                raise
+            place = _place(files, fault.diag)
+            raise sqlfile.failure(fault, place.partition(":")[0] or "the file", place) from fault
+
+
+def _place(files: list[migrations.Migration], diag: psycopg.errors.Diagnostic) -> str:
+    """part:line of what the server says is wrong in a body."""
+    for script in reversed([migration.script("apply") for migration in files]):
+        if diag.internal_query and (at := script.text.find(diag.internal_query)) >= 0:
+            return script.place(at + int(diag.internal_position or 1) - 1)
+    return ""
+
+
+def alone(script: sqlfile.Script) -> sqlfile.Script:
+    """The script as an empty database runs it, in one transaction of many migrations: it has no
+    other session to be CONCURRENTLY with, and nothing was accepted that it could differ from."""
+    def piece(text: str) -> str:
+        text = ACCEPTANCE.sub(lambda found: "--" + found[0][2:], text)
+        words = [token for token in sqlfile.tokens(text) if token[0].lower() == "concurrently"]
+        for word in words:
+            text = text[:word.start()] + " " * len(word[0]) + text[word.end():]
+        return text
+    return sqlfile.Script(tuple((shown, line, piece(text)) for shown, line, text in script.pieces))
+
+
+def read(conn: psycopg.Connection) -> Content:
+    """The facts and the code of the database that `conn` is in; reads only."""
+    with conn.transaction():
+        conn.execute(PINNED)
+        facts = {(kind, name): text for kind, name, text in conn.execute(
+            "select kind, object, definition from security.inventory() where scope = 'database'")}
+        pieces = {}
+        for kind, name, rank, made, more, dropped, shape, needed in sqlfile.run(conn, _code()):
+            pieces[kind, name] = Piece(kind, name, rank, made or "", more or "", dropped,
+                                       tuple(shape or ()), needed)
+    return Content(facts, pieces)
+
+
+def accepted(conn: psycopg.Connection) -> dict[Name, str]:
+    """The facts that were accepted last."""
+    return {(kind, name): text for kind, name, text in conn.execute(
+        "select kind, object, definition from security.accepted_fact where scope = 'database'")}
+
+
+def _code() -> sqlfile.Script:
+    path = Path(__file__).parent.parent / "sql/000_registry/code.sql"
+    return sqlfile.read(path, "sql/000_registry/code.sql")
+
+
+def _load(path: Path) -> Content | None:
+    """What is kept at `path`; nothing if it is not there or can't be read."""
+    try:
+        facts, pieces = json.loads(path.read_text("utf-8"))
+        path.touch()
+        return Content({tuple(name): text for *name, text in facts},
+                       {(p["kind"], p["object"]): Piece(**p | {"shape": tuple(p["shape"])})
+                        for p in pieces})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _keep(path: Path, content: Content) -> None:
+    """Writes it whole or not at all, for its owner alone; forgets the oldest. May fail silently."""
+    text = json.dumps([[[*name, text] for name, text in content.facts.items()],
+                       [asdict(piece) for piece in content.pieces.values()]], ensure_ascii=False)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.chmod(0o700)
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        part.write_text(text, "utf-8")
+        part.replace(path)
+        for old in sorted(path.parent.glob("*"), key=lambda p: -p.stat().st_mtime)[KEPT:]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        pass  # then the next one is built again

@@ -1,0 +1,398 @@
+"""Files against database: what `diff` shows, what `migrate` brings live, what both refuse.
+
+On 15 all of it is done by the database's owner, who is no superuser; on later versions by one.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Database
+from core_rows import failed_checks, login, migrator, program
+from project import ORIGIN, Project, until
+from psycopg import sql
+
+from bench.measure import create_database
+from fleet import registry
+
+pytest_plugins = ["project", "core_rows"]
+RECORD = "routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint)"
+PART = "001_core_schema/record_message.sql"
+RETURN = "    return v_message_id;\nend\n$func$;\n\ncomment on function core.record_message"
+LIVE = ("select replace(pg_get_functiondef('core.record_message'::regproc), 'return v_message_id;',"
+        " '-- live\n    return v_message_id;')")
+
+
+class Whole(Project):
+    """The project with all its migrations."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        super().__init__(folder, database)
+        shutil.rmtree(folder / "sql")
+        shutil.copytree(ORIGIN / "sql", folder / "sql")
+
+    def edit(self, part: str, old: str, new: str) -> None:
+        """Replaces a text in a file of sql/, once."""
+        path = self.folder / "sql" / part
+        text = path.read_text("utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), "utf-8")
+
+    def edit_record_message(self, line: str) -> None:
+        self.edit(PART, RETURN, f"    {line}\n{RETURN}")
+
+    def replace_live(self) -> None:
+        """Somebody replaces core.record_message in the database."""
+        self.execute(self.execute(LIVE)[0][0])
+
+    def differences(self, *arguments: str) -> dict[str, str]:
+        """Where each object changed, by its name."""
+        document = self.call("diff", "--json", *arguments, code=None).document
+        return {f"{row['kind']} {row['object']}": row["changed_in"] for row in document}
+
+    def is_clean(self) -> None:
+        """Files, what was accepted and the database are one; every check is true."""
+        assert self.differences() == {}
+        assert set(self.states().values()) == {"applied"}
+        assert "no differences" in self.call("verify").err
+
+
+@pytest.fixture(scope="module")
+def who(cluster: Database) -> Iterator[Database]:
+    """Who migrates: the server as seen by a superuser, on 15 by a login that may make databases."""
+    with ExitStack() as stack:
+        if cluster.execute("show server_version_num")[0][0] >= "160000":
+            yield cluster
+        else:
+            yield stack.enter_context(login(
+                cluster, f"fleet_owner_{os.urandom(6).hex()}", "createrole createdb"))
+
+
+@pytest.fixture(scope="module")
+def origin(cluster: Database, who: Database) -> Iterator[str]:
+    """A migrated database of theirs, for cloning only."""
+    name = f"fleet_diff_{os.urandom(6).hex()}"
+    with cluster.connect() as conn:
+        create_database(conn, name, who.parts["user"])
+        with Database(who.parts | {"dbname": name}).connect() as mine:
+            mine.execute("set row_security = off")
+            migrator(mine).migrate()
+        yield name
+        registry.drop_database(conn, name)
+
+
+@pytest.fixture
+def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iterator[Whole]:
+    name = f"fleet_diff_{os.urandom(6).hex()}"
+    with cluster.connect() as conn:
+        conn.execute(sql.SQL("create database {} template {} owner {}").format(
+            *map(sql.Identifier, (name, origin, who.parts["user"]))))
+        made = Whole(tmp_path / "project", Database(who.parts | {"dbname": name}))
+        made.execute("select security.protect_database()")  # a clone has lost its rights
+        try:
+            yield made
+        finally:
+            registry.drop_database(conn, name)
+
+
+# What migrate brings live ------------------------------------------------------
+
+
+def test_an_edited_line_is_shown_brought_live_and_on_record(whole):
+    whole.is_clean()
+    whole.edit_record_message("-- told to whoever asks")
+    assert whole.states()["001_core_schema"] == "edited"
+    assert "runner.py migrate" in whole.call("status", code=3).out
+    planned, = whole.call("plan", "--json").document
+    assert (planned["migration"], planned["migrate_would"], planned["what"]) == (
+        "001_core_schema", "replace", RECORD)
+    assert "+    -- told to whoever asks" in planned["difference"]
+    assert re.search(rf"^\+\+\+ sql/{PART}:\d+$", planned["difference"], re.M)
+    assert whole.differences() == {RECORD: "files"}
+    tried = whole.call("migrate", "--dry-run").err
+    assert f"replace {RECORD}" in tried and "+    -- told to whoever asks" in tried
+    assert whole.differences() == {RECORD: "files"}
+
+    before = whole.execute("select proowner::regrole, proacl, proconfig from pg_proc"
+                           " where oid = 'core.record_message'::regproc")
+    assert f"replace {RECORD}" in whole.call("migrate").err
+    whole.is_clean()
+    assert whole.execute("select proowner::regrole, proacl, proconfig from pg_proc"
+                         " where oid = 'core.record_message'::regproc") == before
+    assert "told to whoever asks" in whole.execute(
+        "select prosrc from pg_proc where oid = 'core.record_message'::regproc")[0][0]
+    assert whole.execute("select migration_id, operation from public._migration_history"
+                         " order by history_id desc limit 1") == [("001_core_schema", "edit")]
+    assert "001_core_schema, edited" in str(whole.execute(
+        "select new_values::text from audit.security_audit_log where kind = 'inventory_accepted'"
+        " order by entry_id desc limit 1"))
+    assert "nothing to migrate" in whole.call("migrate").err
+
+
+def test_a_comment_or_a_blank_in_a_file_is_no_difference(whole):
+    whole.edit(PART, "-- Recording", "--   How it records\n\n-- Recording")
+    whole.edit("003_audit/verify.sql", "\n", "\n\n")
+    assert whole.differences() == {}
+    assert {row["migrate_would"] for row in whole.call("plan", "--json").document} == {
+        "note the files"}
+    oid = "select xmin::text from pg_proc where oid = 'core.record_message'::regproc"
+    before = whole.execute(oid)
+    whole.call("migrate")
+    assert whole.execute(oid) == before
+    whole.is_clean()
+
+
+def test_views_policies_triggers_comments_and_rights_are_replaced(whole):
+    whole.edit("004_performance/views.sql", "order by", "/* */ order by")
+    whole.edit("002_security/policies.sql", "then 'with check (true)' else",
+               "then 'with check (true)' when 'update' then 'using (true) with check (true)'"
+               " else")
+    whole.edit("001_core_schema/triggers.sql", "date_trunc('day', now(), 'UTC'))",
+               "date_trunc('day', now(), 'UTC') - interval '1 day')")
+    whole.edit("001_core_schema/tables.sql", "comment on table core.bots is '",
+               "comment on table core.bots is 'Edited. ")
+    whole.edit("002_security/core_rights.sql", "    security.get_bot_token()\nto app_bot;",
+               "    security.get_bot_token()\nto app_bot, app_backup;")
+    found = whole.differences()
+    assert set(found.values()) == {"files"}
+    assert {"policy app_upkeep_update on core.conversations", "comment on table core.bots",
+            "trigger note_new_start on core.conversations",
+            "routine security.admit(regclass,text,text)",
+            "right to reader for backups on security.get_bot_token()"} <= found.keys()
+    whole.call("migrate")
+    whole.is_clean()
+    assert whole.execute("select obj_description('core.bots'::regclass)")[0][0].startswith("Edited")
+
+
+def test_a_new_function_has_owner_and_rights_and_one_that_is_gone_is_dropped(whole):
+    whole.edit(PART, "-- Recording", "-- Recording")
+    with (whole.folder / "sql" / PART).open("a") as file:
+        file.write("\ncreate function core.count_words(p_text text)\nreturns bigint\n"
+                   "language sql immutable parallel safe\nset search_path = pg_catalog, pg_temp\n"
+                   "as $func$\nselect count(*) from regexp_matches(p_text, '\\w+', 'g')\n$func$;\n"
+                   "\ncomment on function core.count_words(text) is 'How many words.';\n")
+    whole.edit("002_security/core_rights.sql", "    security.get_bot_token()\nto app_bot;",
+               "    security.get_bot_token(),\n    core.count_words(text)\nto app_bot;")
+    whole.call("migrate")
+    whole.is_clean()
+    assert whole.execute(
+        "select proowner::regrole::text, has_function_privilege('app_bot', oid, 'execute'),"
+        " obj_description(oid), core.count_words('one two')"
+        " from pg_proc where oid = 'core.count_words'::regproc") == [
+            ("app_owner", True, "How many words.", 2)]
+    shutil.copy(ORIGIN / "sql" / PART, whole.folder / "sql" / PART)
+    whole.edit("002_security/core_rights.sql", ",\n    core.count_words(text)", "")
+    assert "drop routine core.count_words(text)" in whole.call("migrate").err
+    whole.is_clean()
+
+
+def test_the_audit_knows_when_its_machinery_was_replaced(whole):
+    whole.execute("select audit.seal()")
+    whole.edit("003_audit/guards.sql", "-- an entry would go", "-- the entry would go")
+    whole.edit("003_audit/row_source.sql", "    v_at  timestamptz :=", "    v_at timestamptz :=")
+    whole.call("migrate")
+    assert whole.execute("select * from audit.stale_captures()") == []
+    whole.execute("select audit.seal()")
+    assert whole.execute("select * from audit.verify_seals()") == []
+    whole.is_clean()
+
+
+def test_a_view_edited_for_a_column_of_a_pending_migration_comes_after_it(whole):
+    whole.add("006_plan", "set local search_path = pg_catalog, pg_temp;\n"
+                          "select security.expect_inventory();\n"
+                          "alter table core.bots add column plan text;\n"
+                          "create schema report;\n"
+                          "create view report.plans as select bot_id, plan from core.bots;\n"
+                          "select audit.refresh();\n"
+                          "select security.accept_inventory('006_plan');\n",
+              "drop view report.plans; drop schema report;\n"
+              "alter table core.bots drop column plan;\n", "select 'fine', true, '';\n",
+              depends=("005_json_import",))
+    whole.edit_record_message("perform plan from core.bots where false;")
+    done = whole.call("migrate")
+    assert re.search(f"applied 006_plan(.|\n)*replace {re.escape(RECORD)}", done.err)
+    whole.is_clean()
+
+    # where the inventory doesn't look, nobody knows who changed it
+    whole.edit("006_plan/apply.sql", "select bot_id, plan from", "select bot_id, plan, name from")
+    assert whole.differences() == {"relation report.plans": "both"}
+    whole.call("migrate", code=4)
+    whole.call("diff", "--take", "files", "report.plans", "--yes")
+    whole.call("migrate")
+    whole.is_clean()
+
+
+# What is refused ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("part", "old", "new", "named"), [
+    ("001_core_schema/tables.sql", "    name               text ",
+     "    plan text,\n    name               text ", "column core.bots.plan"),
+    ("002_security/caller.sql", "returns bigint", "returns numeric", "security.policy_bot_id"),
+], ids=["column", "return type"])
+def test_what_cant_be_replaced_is_named_and_nothing_is_changed(whole, part, old, new, named):
+    whole.edit(part, old, new)
+    before = whole.digest()
+    done = whole.call("migrate", code=4)
+    assert "MB913" in done.err and "runner.py new" in done.err and named in done.err
+    assert "refuse: write a migration" in whole.call("plan").out
+    assert whole.digest() == before
+
+
+def test_what_changed_in_both_places_waits_for_a_decision(whole):
+    whole.edit_record_message("-- of the file")
+    whole.replace_live()
+    assert whole.differences() == {RECORD: "both"}
+    refused = whole.call("migrate", code=4)
+    assert "MB914" in refused.err and "-- of the file" in refused.err and "-- live" in refused.err
+    assert "-- live" in whole.call("diff", "--show", "core.record_message").out
+    whole.call("diff", "--take", "files", "core.record_message", code=2)  # nobody to ask
+    whole.call("diff", "--take", "files", "core.record_message", "--yes")
+    assert whole.differences() == {}
+    whole.call("migrate")
+    whole.is_clean()
+    assert "-- of the file" in whole.call("diff", "--show", "core.record_message").out
+
+
+def test_the_live_text_put_into_the_file_is_accepted(whole):
+    whole.replace_live()
+    assert whole.differences() == {RECORD: "database"}
+    whole.edit(PART, "-- Recording", "-- Keeping")
+    refused = whole.call("migrate", code=4)
+    assert "MB111" in refused.err and RECORD in refused.err and "--take files" in refused.err
+    whole.edit_record_message("-- live")
+    whole.call("migrate")
+    whole.is_clean()
+
+
+def test_the_file_is_right_where_only_the_database_changed(whole):
+    whole.replace_live()
+    whole.call("diff", "--take", "files", RECORD, "--yes")
+    whole.is_clean()
+    assert RECORD in whole.execute("select new_values::text from audit.security_audit_log"
+                                   " where kind = 'files_taken'")[0][0]
+
+
+def test_what_our_own_functions_lawfully_changed_is_left_alone(whole):
+    whole.execute("create table core.note (bot_id bigint not null, note_id bigint,"
+                  " primary key (bot_id, note_id))")
+    for step in ("protect", "admit_bots"):
+        whole.execute(f"select security.{step}('core.note')")
+    whole.execute("alter table core.note owner to app_owner")
+    whole.execute("select security.accept_inventory('a table of ours')")
+    whole.execute("select audit.enable('core.note')")
+    whole.execute("select audit.mark_column('core.bots', 'status', 'derived')")
+    whole.execute("select audit.attach('core.bots')")
+    whole.execute("select security.admit('core.bot_names', 'app_maintainer', 'select')")
+    whole.execute("create function public.greet() returns text language sql as 'select ''hi'''")
+    whole.execute("revoke all on function public.greet() from public")
+    whole.edit_record_message("-- edited")
+    found = whole.differences()
+    assert found == {RECORD: "files"}
+    whole.call("migrate")
+    assert whole.execute("select public.greet(), count(*) from pg_trigger"
+                         " where tgrelid = 'core.note'::regclass") == [("hi", 6)]
+
+
+# The scratch database ----------------------------------------------------------
+
+
+def leftovers(database: Database) -> list[tuple]:
+    return database.execute("select datname from pg_database where datname like 'fleet_scratch%'")
+
+
+def test_it_mends_nothing_that_the_cluster_shares(whole, cluster):
+    cluster.execute("revoke app_base from app_bot")  # which 002 grants where it is missing
+    try:
+        whole.call("diff", code=None)
+        assert cluster.execute("select pg_has_role('app_bot', 'app_base', 'member')") == [(False,)]
+    finally:
+        cluster.execute("grant app_base to app_bot")
+
+
+def test_a_second_diff_needs_no_scratch_database(whole, monkeypatch):
+    roles = "select string_agg(r::text, e'\n' order by oid) from pg_roles as r"
+    facts = "select * from security.inventory() order by scope, kind, object"
+    before = whole.execute(roles), whole.execute(facts)
+    whole.call("diff")
+    monkeypatch.setattr("fleet.scratch.build", None)
+    whole.call("diff")
+    assert (whole.execute(roles), whole.execute(facts)) == before
+    kept = whole.folder / ".scratch"
+    assert [oct(path.stat().st_mode & 0o777) for path in (kept, *kept.iterdir())] == [
+        "0o700", "0o600"]
+    assert leftovers(whole.database) == []
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_killed_in_the_middle_it_leaves_nothing(whole, number):
+    chance = random.Random(os.environ.get("SEED", str(number)))  # noqa: S311
+    child = whole.start("diff")
+    time.sleep(chance.uniform(0.3, 1.5))
+    keepers = psutil.Process(child.pid).children() if child.poll() is None else []
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    until(lambda: not any(keeper.is_running() for keeper in keepers), "its keeper has ended")
+    assert leftovers(whole.database) == []
+    assert whole.differences() == {}
+
+
+def test_an_error_in_an_edited_file_is_told_with_its_line(whole):
+    whole.edit_record_message("perform nonsense from where;")
+    text = (whole.folder / "sql" / PART).read_text("utf-8")
+    line = text.partition("perform nonsense")[0].count("\n") + 1
+    for command in ("plan", "diff", "migrate"):
+        done = whole.call(command, code=1)
+        assert done.err.startswith(f"sql/{PART}:{line}: syntax error")
+    shutil.copy(ORIGIN / "sql" / PART, whole.folder / "sql" / PART)
+    whole.edit("002_security/bot_list.sql", "$func$\n", "$func$\nselect nothing;\n")
+    done = whole.call("migrate", code=1)
+    assert re.match(r"sql/002_security/bot_list.sql:\d+: column \"nothing\"", done.err)
+
+
+def test_who_may_make_no_database_has_a_temporary_server_or_what_was_accepted(
+        whole, cluster, request):
+    if cluster.execute("show server_version_num")[0][0] >= "160000":  # the wheel has these
+        mine = Whole(whole.folder.parent / "owned", request.getfixturevalue("owned"))
+        mine.execute("create function public.greet() returns int language sql as 'select 1'")
+        mine.call("migrate")
+        mine.edit_record_message("-- edited")
+        assert mine.differences() == {RECORD: "files"}
+        return
+    user = sql.Identifier(whole.database.parts["user"])
+    cluster.execute(sql.SQL("alter role {} nocreatedb").format(user))
+    try:
+        whole.edit_record_message("-- edited")
+        refused = whole.call("migrate", code=1)
+        assert "MB915" in refused.err and "createdb" in refused.err
+        assert "refuse: edited" in whole.call("plan").out
+        assert whole.call("diff").err.count("no scratch database") == 1
+        whole.replace_live()
+        assert RECORD in whole.call("diff", code=3).out
+    finally:
+        cluster.execute(sql.SQL("alter role {} createdb").format(user))
+
+
+# By psql alone -----------------------------------------------------------------
+
+
+def test_the_script_does_by_psql_what_migrate_does(whole, tmp_path):
+    whole.edit_record_message("-- by hand")
+    script = tmp_path / "edits.sql"
+    script.write_text(whole.call("plan", "--sql").out)
+    done = program(whole.database, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-f",
+                   str(script))
+    assert done.returncode == 0, done.stderr
+    assert not failed_checks(whole.database)
+    assert whole.execute("select * from security.differences()") == []
+    assert whole.differences() == {}
+    whole.call("migrate")
+    whole.is_clean()
