@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def check(conn: psycopg.Connection, migration: "Migration") -> list[tuple[str, bool, str]]:
     """The rows of verify.sql: (check_name, ok, detail); one that fails to run is a row too."""
     try:
-        with conn.transaction():
+        with conn.transaction(force_rollback=True):  # its settings go with it
             conn.execute("set transaction read only; set local row_security = off")
             rows = sqlfile.run(conn, migration.script("verify"))
             if rows and len(rows[0]) == 3:

@@ -154,7 +154,8 @@ def without_transaction(root: Path, entry: bool = True) -> None:
     """Takes the first migration's transaction away."""
     text = (root / APPLY).read_text("utf-8").replace("set local", "set")
     text = text.replace("\n\n", "\n-- transaction: none\n\n", 1)
-    (root / APPLY).write_text(text + "reset search_path;\nreset lock_timeout;\n", "utf-8")
+    (root / APPLY).write_text(text + "reset search_path;\nreset lock_timeout;\n"
+                             "reset check_function_bodies;\n", "utf-8")
     if entry:
         path = root / "sql/001_core_schema.py"
         path.write_text(path.read_text("utf-8").replace(

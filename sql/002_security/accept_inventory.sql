@@ -27,6 +27,7 @@ create table security.unfinished (
 comment on table security.unfinished is
     'Migrations that run in no transaction and have begun, but did not come to their
 accept_inventory: killed, they are run again.';
+comment on column security.unfinished.migration is 'The migration''s id.';
 
 create function security.expect_inventory(p_unfinished text default null)
 returns void
