@@ -45,7 +45,7 @@ CONNECT = "CONNECT is each login's own, and only the provisioner hands it on"
 MAKES = "no bot, admin or worker may make a schema, or anything in one, or a temporary table"
 # tables and policies
 REGISTERED = "a table with bot_id is in core.bot_table, and its primary key begins with bot_id"
-THERE = "every table in core.bot_table is there"
+TABLE_THERE = "every table in core.bot_table is there"
 FORCED = "a table with bot_id has row level security forced on its owner, too"
 LEAF_RLS = "a leaf has row level security, not forced"
 GUARDS = "TRUNCATE and a new bot_id are refused, in replica mode too"
@@ -102,6 +102,7 @@ LOG_RIGHTS = "nobody has a right on the log but to read it"
 LOG_CALLS = "bots call what reads the log, nobody but a super_admin what ends the recording"
 MONTHS = "this month and the next are there"
 HOOKS = "new leaves are guarded, and what is done with roles is told"
+REFRESHED = "a new column is recorded as soon as it is accepted"
 UNTOLD = "no token reaches the log"
 ONE_EACH = "one salt, one setting, a first seal"
 # 004's verify.sql
@@ -153,7 +154,7 @@ ROW_SECURITY = [
     ("delete from core.bot_table where relation = 'audit.security_audit_log'::regclass",
      REGISTERED, "audit.security_audit_log"),
     ("alter table core.stale_days drop constraint stale_days_pk", REGISTERED, "core.stale_days"),
-    ("insert into core.bot_table (relation) values ('9'::regclass)", THERE, "9"),
+    ("insert into core.bot_table (relation) values ('9'::regclass)", TABLE_THERE, "9"),
     (f"alter table {LEAF} force row level security", LEAF_RLS, LEAF),
     (f"alter table {LEAF} disable row level security", LEAF_RLS, LEAF),
     ("delete from core.leaf_hook", HOOK, "no hook"),
@@ -569,6 +570,7 @@ AUDIT = [
      "by_correlation for app_bot"),
     ("revoke execute on function audit.row_history(regclass, jsonb) from app_backup", LOG_CALLS,
      "for app_backup"),
+    ("delete from security.acceptance_hook", REFRESHED, "audit.refresh(regclass)"),
     ("drop table {month}", MONTHS, "{month}"),
     ("drop table {next_month}", MONTHS, "{next_month}"),
     (f"alter table {LOG} detach partition {{month}}; alter table {{month}} rename to x", MONTHS,
