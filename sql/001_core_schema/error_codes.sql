@@ -55,7 +55,7 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB912', 'runner_failed',       'The runner met something it was not written for.',
         'Repeat with --log FILE and report what the file holds.'),
     ('MB913', 'not_replaceable',     'What was edited can''t be replaced in a database with data.',
-        'Put the file back as it was, and write a migration: runner.py new'),
+        'Put the file back as it was, and write a migration: runner.py new NAME.'),
     ('MB914', 'changed_twice',       'An object was changed in its file and in the database.',
         'Choose: runner.py diff --take files OBJECT, or put its live text into the file.'),
     ('MB915', 'no_scratch_database', 'There is no empty database to see in what the files make.',
