@@ -34,7 +34,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_sequence  regclass := pg_get_serial_sequence(p_entry.relation::text, p_entry.ranged_id);
+    v_sequence  regclass := to_regclass(
+        pg_get_serial_sequence(p_entry.relation::text, p_entry.ranged_id));
     v_next      bigint;
     v_taken     text;
 begin

@@ -47,15 +47,15 @@ declare
     v_table  record;
 begin
     for v_table in
-        select t.*, (select string_agg(format('r ->> %L', k), ', ') from unnest(t.key_columns) as k
-               ) as keys
+        select t.*
         from security.inventoried_table as t
         where exists (select from pg_class where oid = t.relation)
     loop
         return query execute format(
-            'select ''row'', format(''%%s of %%s'', concat_ws('', '', %s), $1), '
+            'select ''row'', format(''%%s of %%s'', (select string_agg(r ->> u.k, '', '' order by '
+            'u.place) from unnest($2::text[]) with ordinality as u (k, place)), $1), '
             '(r - $2::text[] - $3::text[])::text from (select to_jsonb(t) from %s as t) as j (r)',
-            v_table.keys, v_table.relation)
+            v_table.relation)
         using v_table.relation::text, v_table.key_columns, v_table.operator_columns;
     end loop;
 end

@@ -223,7 +223,7 @@ begin
                p_run_id
         from plain
     )
-    select array_agg(ordinal), array_agg(file_id), array_agg(profile)
+    select array_agg(ordinal::integer), array_agg(file_id), array_agg(profile)
     into v_ordinals, v_file_ids, v_rows
     from plain;
     perform json_import.insert_profiles(p_bot_id, v_file_ids, v_rows);
