@@ -65,14 +65,14 @@ class Migration:
 
 def read(sql: Path) -> list[Migration]:
     """The migrations in `sql`, dependencies first. Raises MB909 where yoyo would skip silently."""
-    for entry in sorted(sql.glob("*.py")):  # before yoyo, which would not say what is not there
-        for name in FILES:
-            Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
     try:
         migrations = [
             Migration(m.id, sql / m.id, frozenset(d.id for d in m.depends))
             for m in topological_sort(yoyo.read_migrations(glob.escape(str(sql))))]
     except (BadMigration, MigrationConflict, CycleError) as fault:
+        for entry in sorted(sql.glob("*.py")):  # yoyo does not say which file is not there
+            for name in FILES:
+                Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
         why = ": ".join(str(arg) for arg in fault.args)
         if isinstance(fault, CycleError):
             why = "these depend on one another: " + ", ".join(m.id for m in fault.args[1])

@@ -347,6 +347,27 @@ def test_a_function_of_ours_pardons_nothing_else(superuser: psycopg.Connection):
         assert "policy open on core.bot_names is as accepted" in named(superuser)
 
 
+@pytest.mark.parametrize(("before", "call", "named_still"), [
+    ("grant execute on function audit.insert_of_core_bots() to app_bot",
+     "select audit.enable('core.bots', 'keys')",
+     "right to level bot on audit.insert_of_core_bots()"),
+    ("alter table core.bot_names set (autovacuum_enabled = off)",
+     "select security.protect('core.bot_names')", "relation core.bot_names"),
+    ("alter table core.bot_names add constraint app_maintainer_select check (bot_id > 0)",
+     "select security.admit('core.bot_names', 'app_maintainer', 'select')",
+     "constraint app_maintainer_select on core.bot_names"),
+    ("alter table core.bot_names owner to app_upkeep; grant insert on core.bot_names to app_backup;"
+     " comment on table core.bot_names is 'x'",
+     "select security.accept_facts('x', array['comment on table core.bot_names'])",
+     "right to reader for backups on core.bot_names")])
+def test_what_our_functions_accept_is_what_they_changed(
+        superuser: psycopg.Connection, before: str, call: str, named_still: str):
+    with superuser.transaction(force_rollback=True):
+        superuser.execute(before)
+        superuser.execute(call)
+        assert f"{named_still} is as accepted" in named(superuser)
+
+
 def test_every_migration_accepted_what_it_made(installed: Database):
     reasons = [r for r, in installed.execute("select reason from security.acceptance"
                                              " order by acceptance_id")]

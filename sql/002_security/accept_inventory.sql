@@ -128,13 +128,8 @@ begin
             hint    = 'Mend it first; select * from security.check() shows the rules.';
     end if;
     select coalesce(jsonb_agg(d), '[]') into v_changes
-    from (
-        select l.scope, kind, object, a.definition as accepted, l.definition as live
-        from security.inventory() as l
-        full join security.accepted_fact as a using (kind, object)
-        where l.definition is distinct from a.definition
-          and coalesce(l.scope, a.scope) = coalesce(p_scope, l.scope, a.scope)
-    ) as d;
+    from security.fact_differences() as d
+    where d.scope = coalesce(p_scope, d.scope);
     for v_change in
         select * from jsonb_to_recordset(v_changes) as c (kind text, object text, accepted text)
         order by accepted is null, kind, object limit 10

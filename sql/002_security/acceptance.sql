@@ -55,6 +55,22 @@ $func$;
 comment on function security.accepted_digest() is
     'A digest of what is accepted, as security.acceptance keeps it.';
 
+create function security.fact_differences()
+returns table (scope text, kind text, object text, accepted text, live text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $func$
+select coalesce(l.scope, a.scope), kind, object, a.definition, l.definition
+from security.accepted_fact as a
+full join security.inventory() as l using (kind, object)
+where a.definition is distinct from l.definition
+$func$;
+
+comment on function security.fact_differences() is
+    'The inventory beside what was accepted of it; as security.differences(), but without the
+logins, and before the first acceptance too: everything.';
+
 create function security.differences()
 returns table (scope text, kind text, object text, accepted text, live text)
 language sql stable
@@ -63,11 +79,7 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 set jit = off
 as $func$
-select coalesce(l.scope, a.scope), kind, object, a.definition, l.definition
-from security.accepted_fact as a
-full join security.inventory() as l using (kind, object)
-where a.definition is distinct from l.definition
-  and exists (select from security.accepted_fact)
+select * from security.fact_differences() where exists (select from security.accepted_fact)
 union all
 select 'cluster', 'login', login, expected, d.live
 from security.login_differences() as d
@@ -136,7 +148,7 @@ $func$;
 comment on function security.write_acceptance(text, jsonb) is
     'Makes the live definitions of some facts the accepted ones, and puts that on record.';
 
-create function security.accept_facts(p_reason text, p_objects text[])
+create function security.accept_facts(p_reason text, p_facts text[])
 returns void
 language plpgsql
 security definer
@@ -149,12 +161,20 @@ begin
     if security.in_migration() or not exists (select from security.accepted_fact) then
         return;
     end if;
-    select jsonb_agg(d) into v_changes
-    from security.differences() as d
-    cross join unnest(p_objects) as o (object)
-    where o.object in (d.object, d.kind || ' ' || d.object)
-       or d.object = 'on function ' || o.object
-       or d.kind = 'right' and d.object like '% on ' || o.object;
+    with difference as materialized (
+        select d.*, format('%s %s', d.kind, d.object) = any (p_facts) as is_named
+        from security.differences() as d
+    )
+    select jsonb_agg(to_jsonb(d) - 'is_named') into v_changes
+    from difference as d
+    where d.is_named
+       -- a routine that is new, or gone, takes its owner and its rights along
+       or d.kind in ('owner', 'right') and exists (
+           select
+           from difference as r
+           where r.is_named and r.kind = 'routine' and (r.accepted is null or r.live is null)
+             and (d.object = r.object
+                  or right(d.object, length(r.object) + 4) = ' on ' || r.object));
     if v_changes is not null then
         perform security.write_acceptance(p_reason, v_changes);
     end if;
@@ -162,6 +182,7 @@ end
 $func$;
 
 comment on function security.accept_facts(text, text[]) is
-    'For functions of ours that lawfully change facts: those of these objects (or kind and
-object), with rights and comments on them, are accepted as they are now, and nothing else is. Within
-a migration nothing is done: its end accepts them.';
+    'For functions of ours that lawfully change facts: these (kind and object, as in
+security.inventory: policy own_rows on core.bots) are accepted as they are now, and nothing else is,
+so that no call pardons what somebody changed before. Within a migration nothing is done: its end
+accepts them.';

@@ -11,7 +11,8 @@ begin
     end if;
     execute format('create policy %I on %s %s', p_name, p_table, p_definition);
     if not exists (select from pg_class where oid = p_table and relispartition) then
-        perform security.accept_facts('security.set_policy', array[p_name || ' on ' || p_table]);
+        perform security.accept_facts(
+            'security.set_policy', array[format('policy %s on %s', p_name, p_table)]);
     end if;
 end
 $func$;

@@ -185,8 +185,8 @@ begin
     end if;
     perform security.admit_provisioner(v_entry);
     perform security.accept_facts('security.protect', array[
-        'row level security ' || p_table, 'refuse_truncate on ' || p_table,
-        'refuse_new_bot_id on ' || p_table, p_table::text || ' of core.bot_table']);
+        'row level security ' || p_table, 'trigger refuse_truncate on ' || p_table,
+        'trigger refuse_new_bot_id on ' || p_table, format('row %s of core.bot_table', p_table)]);
 end
 $func$;
 

@@ -122,6 +122,7 @@ drop function security.write_acceptance(text, jsonb);
 drop function security.acceptance_record(security.acceptance);
 drop function security.in_migration();
 drop function security.differences();
+drop function security.fact_differences();
 drop function security.accepted_digest();
 drop table security.acceptance;
 drop table security.accepted_fact;

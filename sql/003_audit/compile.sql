@@ -119,10 +119,12 @@ begin
     insert into audit.capture (relation, policy) values (p_table, p_policy)
     on conflict (relation) do update set policy = excluded.policy;
     perform audit.note_capture(jsonb_build_object('table', p_table::text, 'policy', p_policy));
-    perform security.accept_facts('audit.compile', array[
-        audit.capture_name(p_table, 'INSERT') || '()',
-        audit.capture_name(p_table, 'UPDATE') || '()',
-        audit.capture_name(p_table, 'DELETE') || '()', p_table::text || ' of audit.capture']);
+    perform security.accept_facts(
+        'audit.compile',
+        array_agg(format('routine %s()', f)) || array_agg(format('comment on function %s()', f))
+        || format('row %s of audit.capture', p_table))
+    from unnest(array['INSERT', 'UPDATE', 'DELETE']) as o
+    cross join lateral audit.capture_name(p_table, o) as f;
 end
 $func$;
 

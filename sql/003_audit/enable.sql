@@ -30,10 +30,11 @@ begin
     if exists (select from pg_partitioned_table where partrelid = p_table) then
         perform audit.guard_leaf(l.leaf) from core.leaves(p_table) as l;
     end if;
-    perform security.accept_facts('audit.attach', array[
-        'audit_insert on ' || p_table, 'audit_update on ' || p_table, 'audit_delete on ' || p_table,
-        'audit_truncate on ' || p_table,
-        format('refuse_leaf_write on %s (each partition)', p_table)]);
+    perform security.accept_facts(
+        'audit.attach',
+        array_agg(format('trigger audit_%s on %s', o, p_table))
+        || format('trigger refuse_leaf_write on %s (each partition)', p_table))
+    from unnest(array['insert', 'update', 'delete', 'truncate']) as o;
 end
 $func$;
 
@@ -154,7 +155,7 @@ begin
     perform audit.note_capture(jsonb_build_object(
         'table', p_table::text, 'column', p_column, 'mark', p_mark));
     perform security.accept_facts('audit.mark_column', array[
-        format('%s, %s of audit.marked_column', p_table, p_column)]);
+        format('row %s, %s of audit.marked_column', p_table, p_column)]);
     perform audit.refresh(p_table);
 end
 $func$;
