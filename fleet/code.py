@@ -291,4 +291,5 @@ def refuse(found: Survey) -> None:
 def accept(conn: psycopg.Connection, names: list[Name], reason: str) -> None:
     """Accepts these facts as they are now, and no others."""
     if names:
-        conn.execute("select security.accept_facts(%s, %s)", [reason, [" ".join(name) for name in names]])
+        conn.execute("select security.accept_facts(%s, %s)",
+                     [reason, [" ".join(name) for name in names]])
