@@ -10,6 +10,7 @@ CHECKS = (
     tools.ruff, tools.squawk, tools.pgspot,
     sql.parse, sql.headers, sql.outside, sql.parts, sql.mirrored, rules.code, rules.text,
     codes.known, codes.removed, python.docstrings, python.imports, python.lengths, python.sizes,
+    python.circles, python.loading,
     readme.tables)
 
 

@@ -5,7 +5,8 @@ import sys
 
 import psycopg
 
-from fleet.commands import Context
+from fleet.command import DISCARD, YES, Command, Query, arg
+from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 
@@ -85,3 +86,19 @@ def _show(ctx: Context, name: str, bot_id: int, password: str, what: str) -> int
         (name, bot_id, f"bot_{bot_id}", password if made else "")])
     ctx.closing(f"bot {name} {what}" + ("; the password is shown this once" if made else ""))
     return DONE
+
+
+NAME = arg("name", metavar="NAME", help="the bot, by name or id")
+ASK = arg("--ask", action="store_true", help="ask for the password instead of making one")
+COMMANDS = (
+    Command("bot add", "make a bot and its login; prints the password once", add,
+            changes=True, arguments=(arg("name", metavar="NAME"), ASK)),
+    Command("bot list", "list the bots, their logins and connections",
+            Query("select * from security.list_bots()")),
+    Command("bot rotate", "give a bot another password; prints it once", rotate,
+            changes=True, arguments=(NAME, ASK)),
+    Command("bot token", "give a bot its messenger's token; asks, or reads stdin", token,
+            changes=True, arguments=(NAME,)),
+    Command("bot drop", "drop a bot and its login; refuses to lose rows", drop,
+            changes=True, arguments=(NAME, YES, DISCARD)),
+)

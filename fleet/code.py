@@ -1,18 +1,20 @@
 """Brings edited code live: what replaces what, as one script, run in one transaction."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from fleet import diff, migrations, registry, scratch, sqlfile, verifying
+from fleet import diff, registry, scratch, sqlfile, verify
+from fleet.context import Context
 from fleet.diff import Difference, Survey
 from fleet.errors import DRIFT, FleetError
+from fleet.files import Migration
 from fleet.scratch import Name, Piece
-from fleet.standing import State
+from fleet.status import State
 
 # "something stands on it", "that can't be replaced": not by code, then
 STUCK = ("2BP01", "42P13", "42P16", "42809")
@@ -139,11 +141,17 @@ class Editor:
     workshop: scratch.Workshop
     say: Callable[[str], None]
     dry_run: bool = False  # then what is replaced is shown
-    edited: list[migrations.Migration] = field(default_factory=list)
-    later: list[migrations.Migration] = field(default_factory=list)  # applied when they go live
+    edited: Sequence[Migration] = ()
+    later: Sequence[Migration] = ()  # applied when they go live
 
-    def begin(self, files: list[migrations.Migration], states: list[State],
-              last: str | None) -> list[migrations.Migration]:
+    @classmethod
+    def of(cls, ctx: Context, conn: psycopg.Connection) -> "Editor":
+        """What a command brings edited files live with."""
+        workshop = scratch.Workshop(ctx.project, ctx.target, conn)
+        return cls(conn, workshop, ctx.screen.say, ctx.args.dry_run)
+
+    def begin(self, files: list[Migration], states: list[State],
+              last: str | None) -> list[Migration]:
         """Refuses, before anything is changed, what can't be brought live once `last` is applied.
 
         Returns the edited migrations; none where no inventory is kept. What is live already as the
@@ -165,11 +173,11 @@ class Editor:
             accept(self.conn, found.arrived, f"{now[-1].id}, found in place")
         return self.edited
 
-    def survey(self, applied: list[migrations.Migration]) -> Survey:
+    def survey(self, applied: list[Migration]) -> Survey:
         """Compares what the applied migrations make with the database. Raises MB905, MB915."""
         return diff.survey(self.conn, self.workshop.content(applied), applied)
 
-    def bring(self, newest: migrations.Migration, operation: str, started: float) -> None:
+    def bring(self, newest: Migration, operation: str, started: float) -> None:
         """Replaces, accepts, verifies and records, in the caller's transaction."""
         marked = {mark.migration_id for mark in registry.marks(self.conn)}
         now = [m for m in self.later if m.id in marked]  # a dry run may have left one out
@@ -181,7 +189,7 @@ class Editor:
             self._run(made, reason := f"{newest.id}, edited")
             self.conn.execute("select security.accept_inventory(%s)", [reason])
         for migration in now:
-            verifying.require(self.conn, migration)
+            verify.require(self.conn, migration)
         for migration in self.edited:
             registry.mark(self.conn, migration, operation, time.monotonic() - started)
         for change in made:
@@ -207,8 +215,7 @@ class Editor:
         if end:
             self.conn.execute(end)
 
-    def planned(self, files: list[migrations.Migration], states: list[State]
-                ) -> list[tuple[str, str, str, str]]:
+    def planned(self, files: list[Migration], states: list[State]) -> list[tuple[str, ...]]:
         """(migration, what migrate would do, with what, old text beside new) of what was edited."""
         mine = edited(files, states)
         if not mine or not registry.has_inventory(self.conn):
@@ -228,7 +235,7 @@ class Editor:
             (m.id, "note the files", "nothing but comments and blanks were edited", "")
             for m in mine]
 
-    def script(self, files: list[migrations.Migration], states: list[State]) -> str:
+    def script(self, files: list[Migration], states: list[State]) -> str:
         """What brings the edited files live, for psql -1; nothing if nothing is to be replaced.
 
         Raises MB111, MB913, MB914, MB915.
@@ -246,15 +253,13 @@ class Editor:
                           end + ACCEPT.format(reason=sql.quote(reason))])
 
 
-def edited(files: list[migrations.Migration], states: list[State]
-           ) -> list[migrations.Migration]:
+def edited(files: list[Migration], states: list[State]) -> list[Migration]:
     """The migrations whose files changed since they were applied."""
     names = {state.migration for state in states if state.state == "edited"}
     return [migration for migration in files if migration.id in names]
 
 
-def applied(files: list[migrations.Migration], states: list[State]
-            ) -> list[migrations.Migration]:
+def applied(files: list[Migration], states: list[State]) -> list[Migration]:
     """The migrations that are applied, in order."""
     names = {s.migration for s in states if s.state in ("applied", "edited", "adopt")}
     return [migration for migration in files if migration.id in names]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from fleet import migrations, scratch
+from fleet import scratch
 from fleet.errors import USAGE, FleetError
+from fleet.files import Migration
 from fleet.scratch import Content, Name
 
 CODE = ("routine", "relation", "trigger", "comment")
@@ -63,7 +64,7 @@ class Survey:
         return [d for d in self.differences if d.changed in where]
 
 
-def survey(conn: psycopg.Connection, files: Content, applied: list[migrations.Migration]) -> Survey:
+def survey(conn: psycopg.Connection, files: Content, applied: list[Migration]) -> Survey:
     """Compares `files`, what the applied migrations make, with the database; reads only."""
     live, accepted = scratch.read(conn), scratch.accepted(conn)
     reasons = {(kind, name): reason for kind, name, reason in conn.execute(REASONS)}
@@ -131,7 +132,7 @@ def pick(names: Iterable[Name], wanted: str) -> Name:
     return found[0]
 
 
-def place(applied: Iterable[migrations.Migration], name: Name) -> str:
+def place(applied: Iterable[Migration], name: Name) -> str:
     """part:line where the files make the object, as well as its name can be found; or nothing."""
     scripts = [migration.script("apply") for migration in applied]
     for pattern in _patterns(name[0], name[1].removesuffix(EACH)):

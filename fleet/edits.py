@@ -1,9 +1,10 @@
 """`runner.py diff`: how files and database differ, and which of the two is to be right."""
 
 from fleet import diff as comparison
-from fleet import registry, standing
+from fleet import registry, status
 from fleet.code import Editor, applied
-from fleet.commands import Context
+from fleet.command import YES, Command, arg
+from fleet.context import Context
 from fleet.diff import Difference, Survey
 from fleet.errors import DIFFERS, DONE, DRIFT, USAGE, FleetError
 
@@ -23,9 +24,9 @@ def diff(ctx: Context) -> int:
         if not registry.has_inventory(conn):
             raise FleetError("MB907", "there is nothing to compare by: 002_security isn't applied",
                              "runner.py migrate", exit_code=DRIFT)
-        found = standing.states(conn, ctx.files)
-        standing.refuse_drift(found, "edited", "late")
-        editor = ctx.editor(conn)
+        found = status.states(conn, ctx.files)
+        status.refuse_drift(found, "edited", "late")
+        editor = Editor.of(ctx, conn)
         try:
             survey = editor.survey(applied(ctx.files, found))
         except FleetError as fault:
@@ -84,3 +85,13 @@ def _take(ctx: Context, editor: Editor, found: Survey) -> int:
     with registry.advisory_lock(editor.conn):
         made = editor.take(found, chosen, f"{ctx.files[-1].id}, diff --take files")
     return ctx.finish("; ".join(change.shown for change in made))
+
+
+COMMANDS = (
+    Command("diff", "compare the files with the database (exit 3: they differ)", diff,
+            changes=True,
+            arguments=(arg("object", nargs="?", metavar="OBJECT", help="this object only"),
+                       arg("--show", action="store_true", help="print its live text"),
+                       arg("--take", choices=["files"], help="make it live as the files say"),
+                       YES)),
+)

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
+
 # Exit codes, the same for every command (the README lists them).
 DONE, FAILED, USAGE, PENDING, DRIFT, LOCKED, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)  # worth another try
 DIFFERS = PENDING  # the database is not what was accepted: nothing is broken, something waits
 
 

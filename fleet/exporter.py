@@ -14,7 +14,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet.commands import Context
+from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError, writing
 
 PATIENCE = "10s"  # Prometheus gives a scrape as long

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 
 from fleet import bot_files, importer, registry
-from fleet.commands import Context
-from fleet.commands import verify as check
+from fleet.command import BOT, Command, Query, arg
+from fleet.context import Context
 from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError, writing
 
 IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
@@ -91,10 +91,9 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
     return work.counts
 
 
-def verify(ctx: Context) -> int:
-    """Runs every verify.sql or, with --source, compares the files themselves with the tables."""
-    if ctx.args.source is None:
-        return check(ctx)
+def compare(ctx: Context) -> int:
+    """Compares the files of a folder with the tables, for `verify --source`; exit 4 if one differs.
+    """
     columns = ("bot", "path", "verdict", "records", "octets", "digest", "difference")
     totals, differences = {}, []
     with ctx.connect() as conn:
@@ -168,3 +167,29 @@ def _write(folder: Path, bot: str, path: str, content: bytes) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "xb") as file:
             file.write(content)
+
+
+CODE = arg("--code", metavar="MBnnn", help="only files with this defect")
+COMMANDS = (
+    Command("import", "load a folder of bots' JSON files (exit 6: quarantined some)",
+            import_files, changes=True,
+            arguments=(arg("folder", type=Path, metavar="DIR",
+                           help="a folder of bots' folders or, with --bot, one bot's folder"),
+                       BOT, arg("--no-create", action="store_true",
+                                help="refuse a bot that doesn't exist yet"),
+                       arg("--jobs", type=int, default=2, metavar="N",
+                           help="connections at work (default 2)"),
+                       arg("--strict", action="store_true",
+                           help="quarantine unknown keys and chats without a profile"),
+                       arg("--max-bytes", type=int, default=32 << 20, metavar="N",
+                           help="quarantine larger files (default 32 MiB)"))),
+    Command("rejects", "list what is wrong with files in quarantine (exit 6: some)",
+            Query("select * from json_import.list_rejects(security.find_bot(%(bot)s), %(code)s)",
+                  lambda rows: QUARANTINED if rows else DONE), arguments=(BOT, CODE)),
+    Command("retry", "try quarantined files again from the bytes kept",
+            retry, changes=True,
+            arguments=(BOT, CODE, arg("--file", metavar="PATH", help="this one only"))),
+    Command("export-rejects", "write the quarantined files back, byte for byte",
+            export_rejects, changes=True,
+            arguments=(BOT, arg("folder", type=Path, metavar="DIR"))),
+)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet import migrations
-from fleet.commands import Context
+from fleet import files
+from fleet.command import Command, arg
+from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError, writing
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -20,8 +21,8 @@ PURPOSE = {"apply.sql": "table of contents: header, settings, the files that it 
 
 def new(ctx: Context) -> int:
     """Makes the next migration's files, all of them or none."""
-    name, sql, files = ctx.args.name, ctx.project / "sql", ctx.files
-    before = migrations.pick(files, ctx.args.depends) if ctx.args.depends else files[-1]
+    name, sql = ctx.args.name, ctx.project / "sql"
+    before = files.pick(ctx.files, ctx.args.depends) if ctx.args.depends else ctx.files[-1]
     with _alone(sql, heal=not ctx.args.dry_run):
         made = _free(sql, name)
         kind = "in_no_transaction" if ctx.args.no_transaction else "in_transaction"
@@ -91,3 +92,13 @@ def _write(sql: Path, made: str, texts: dict[str, str]) -> None:
             (Path(beside) / path).write_text(text, "utf-8", newline="\n")
         (Path(beside) / made).rename(sql / made)
         (Path(beside) / f"{made}.py").rename(sql / f"{made}.py")
+
+
+COMMANDS = (
+    Command("new", "make the files of the next migration, ready to edit", new, changes=True,
+            arguments=(
+                arg("name", metavar="NAME", help="what it is about: invoices makes 006_invoices"),
+                arg("--depends", metavar="ID", help="what it needs (default: the last one)"),
+                arg("--no-transaction", action="store_true", help="for what can't run in one, as "
+                    "create index concurrently: statement by statement"))),
+)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -23,10 +23,7 @@ from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
 from fleet.errors import DIFFERS, LOCKED, FleetError
-
-if TYPE_CHECKING:
-    from fleet.migrations import Migration
-
+from fleet.files import Migration
 
 LOCK_KEY = 0x666C656574  # "fleet"; advisory locks are per database
 
@@ -194,7 +191,7 @@ def drop_database(conn: psycopg.Connection, name: str) -> None:
         conn.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
 
 
-def mark(conn: psycopg.Connection, migration: "Migration", operation: str, seconds: float) -> None:
+def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
     """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
     marked = conn.execute("select applied_at_utc from public._yoyo_migration"
                           " where migration_id = %s", [migration.id]).fetchone()

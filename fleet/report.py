@@ -2,9 +2,11 @@
 
 import html
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from fleet.commands import Context
+from fleet.command import BOT, Command, arg
+from fleet.context import Context
 from fleet.errors import DONE, DRIFT, writing
 from fleet.screen import plain
 
@@ -104,3 +106,10 @@ def _write(ctx: Context, text: str) -> None:
     with writing(ctx.args.html):
         ctx.args.html.write_text(text, "utf-8")
     ctx.screen.say(f"written to {ctx.args.html}")
+
+
+COMMANDS = (
+    Command("report", "show what the import brought (exit 4: not all is there)",
+            report, arguments=(BOT, arg("--html", type=Path, metavar="FILE",
+                                        help="write it as a self-contained page as well"))),
+)

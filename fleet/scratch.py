@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import config, migrations, server, sqlfile
+from fleet import config, server, sqlfile
 from fleet.errors import FleetError
+from fleet.files import Migration
 
 FOLDER, KEPT = ".scratch", 12  # of the project; how many contents stay in it
 Name = tuple[str, str]  # kind, object
@@ -69,7 +70,7 @@ class Workshop:
     target: config.DatabaseConfig
     conn: psycopg.Connection
 
-    def content(self, files: list[migrations.Migration]) -> Content:
+    def content(self, files: list[Migration]) -> Content:
         """What these migrations make on a server like this one, for a login like this one.
 
         Raises MB905 for a file that fails, MB915 where no scratch database can be had.
@@ -83,7 +84,7 @@ class Workshop:
         _keep(path, made)
         return made
 
-    def _build(self, files: list[migrations.Migration], version: str, login: str,
+    def _build(self, files: list[Migration], version: str, login: str,
                superuser: bool, replays: bool, may_create: bool) -> Content:
         """Tries the server itself, then a temporary one of the same version."""
         places, major = [], version[:2]
@@ -133,24 +134,24 @@ def kept(order: Mapping[str, object]) -> Iterator[dict[str, str]]:
         child.stdout.close()
 
 
-def build(parts: Mapping[str, str], files: list[migrations.Migration]) -> Content:
+def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
     """Runs the files in an empty database, reads what came of it, undoes it. Raises MB905."""
     target = config.DatabaseConfig(parts, {})
     with config.connect(target, application_name="runner scratch", client_encoding="utf8") as conn:
         conn.prepare_threshold = None
         with conn.transaction(force_rollback=True):
             for migration in files:
-                conn.execute(migrations.AS_CONNECTED)
+                conn.execute(sqlfile.AS_CONNECTED)
                 sqlfile.run(conn, alone(migration.script("apply")))
                 conn.execute("set constraints all immediate")
             _check_bodies(conn, files)
             return read(conn)
 
 
-def _check_bodies(conn: psycopg.Connection, files: list[migrations.Migration]) -> None:
+def _check_bodies(conn: psycopg.Connection, files: list[Migration]) -> None:
     """Raises MB905 for a body that can't run: the files' headers leave that open until all of the
     tables are there."""
-    conn.execute(migrations.AS_CONNECTED)
+    conn.execute(sqlfile.AS_CONNECTED)
     for language, validator in (("plpgsql", "plpgsql_validator"), ("sql", "fmgr_sql_validator")):
         try:
             conn.execute(f"select {validator}(p.oid) from pg_proc as p join pg_language as l"  # noqa: S608
@@ -163,7 +164,7 @@ def _check_bodies(conn: psycopg.Connection, files: list[migrations.Migration]) -
             raise sqlfile.failure(fault, place.partition(":")[0] or "the file", place) from fault
 
 
-def _place(files: list[migrations.Migration], diag: psycopg.errors.Diagnostic) -> str:
+def _place(files: list[Migration], diag: psycopg.errors.Diagnostic) -> str:
     """part:line of what the server says is wrong in a body."""
     for script in reversed([migration.script("apply") for migration in files]):
         if diag.internal_query and (at := script.text.find(diag.internal_query)) >= 0:

@@ -1,5 +1,6 @@
 """`runner.py setup`: asks where the server is, tests it, writes `.env`."""
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values, set_key, unset_key
 
+from fleet.command import Command, arg
 from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
+from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 MANAGED = {*VARIABLES.values(), "PGSERVICEFILE", "DATABASE_URL"}  # the lines of .env that are ours
@@ -19,6 +22,18 @@ QUESTIONS = (("host", "Host, socket directory or URL", "localhost"), ("port", "P
 
 Ask, Say = Callable[..., str], Callable[[str], None]
 _escaped = partial(re.sub, r"([:\\])", r"\\\1")  # a field of a passfile
+
+
+def set_up(ctx: Context) -> int:
+    """Asks, tests, writes; or shows where each part of the connection comes from."""
+    if ctx.args.show:
+        ctx.screen.rows(["name", "value", "source"], show(ctx.target))
+        return DONE
+    given = {name: getattr(ctx.args, name) for name in (
+        "defaults", "embedded", "url", "host", "port", "user", "dbname", "passfile", "service",
+        "dry_run")}
+    setup(ctx.project, os.environ, ctx.screen.ask, ctx.screen.say, **given)
+    return ctx.finish("setup done")
 
 
 def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
@@ -148,3 +163,17 @@ def _put_entries(copy: Path, lines: list[str], password: str) -> None:
     rest = [old for old in copy.read_text("utf-8").split("\n")
             if old and not old.startswith(tuple(lines))]
     copy.write_text("\n".join([*(line + _escaped(password) for line in lines), *rest, ""]), "utf-8")
+
+
+COMMANDS = (
+    Command("setup", "choose the server, test it, write .env", set_up, changes=True,
+            arguments=(
+                arg("--show", action="store_true", help="each value and where it came from"),
+                arg("--defaults", action="store_true",
+                    help="ask nothing; without a server named: the embedded one"),
+                arg("--embedded", action="store_true", default=None, help="the embedded server"),
+                arg("--url", help="an existing server as a URL without a password"),
+                arg("--host"), arg("--port"), arg("--user"), arg("--dbname"),
+                arg("--passfile", metavar="FILE", help="where the password is kept"),
+                arg("--service", metavar="NAME", help="an entry of pg_service.conf"))),
+)

@@ -31,6 +31,10 @@ HINTS = {
     "55P03": "Another session holds the lock (see pg_stat_activity): wait until it has finished.",
     "57014": "The statement was cancelled or ran into statement_timeout.",
 }
+# A file finds the settings that psql and yoyo would give it: neither what another file set (nor, in
+# a dry run, its `set local`), nor our own row_security = off.
+AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
+                   where source = 'session' and name <> 'client_connection_check_interval'"""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import psycopg
 
 from fleet import registry, sqlfile
-from fleet.errors import FleetError
+from fleet.errors import BUSY, FleetError
 
-BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 OURS = ("app.actor", "app.correlation_id", "client_connection_check_interval")
 BUILD = re.compile(r"create\s+(unique\s+)?index\s+concurrently\b", re.I)
 CLEAR = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\b", re.I)

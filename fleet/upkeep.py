@@ -1,6 +1,10 @@
 """What maintain and metrics do; what is due, and what is measured, is decided in SQL."""
 
-from fleet.commands import Context
+from pathlib import Path
+
+from fleet.command import Command, Query, arg
+from fleet.context import Context
+from fleet.errors import DONE, DRIFT
 
 
 def maintain(ctx: Context) -> int:
@@ -27,3 +31,17 @@ def maintain(ctx: Context) -> int:
 def metrics(ctx: Context) -> int:
     from fleet.exporter import export  # it brings an HTTP server, which no other command needs
     return export(ctx)
+
+
+COMMANDS = (
+    Command("maintain", "run what is due: partitions, roll-ups, seals, retention",
+            maintain, changes=True),
+    Command("health", "show what is amiss, the worst first (exit 4: critical)",
+            Query("select * from performance.health_check()", lambda rows: (
+                DRIFT if any(row[1] == "critical" for row in rows) else DONE))),
+    Command("metrics", "print what is measured, in Prometheus' text format", metrics,
+            arguments=(arg("--textfile", type=Path, metavar="FILE",
+                           help="write it there, whole or not at all, for the node exporter"),
+                       arg("--serve", metavar="HOST:PORT",
+                           help="serve it until Ctrl-C, measured anew for each scrape"))),
+)

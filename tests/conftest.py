@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fleet import config, migrations, registry, server
+from fleet import config, files, migrate, registry, server
 
 # A background job ignores Ctrl-C, one of nohup hang-ups, and hands that down to what it tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -134,7 +134,7 @@ def template(cluster: Database) -> Iterator[Database]:
     made = Database(cluster.parts | {"dbname": name})
     with made.connect() as conn:
         conn.prepare_threshold = None
-        migrations.Session(conn, migrations.read(PROJECT / "sql"), False, print,
+        migrate.Session(conn, files.read(PROJECT / "sql"), False, print,
                            lambda *_: None).migrate()
     yield made
     with cluster.connect() as conn:

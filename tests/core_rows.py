@@ -22,10 +22,10 @@ from conftest import PROJECT, Database, clone
 from psycopg import sql
 
 from bench.measure import create_database
-from fleet import migrations, registry, server
+from fleet import files, migrate, registry, server, verify
 from fleet.bots import verifier
 
-MIGRATIONS = migrations.read(PROJECT / "sql")
+MIGRATIONS = files.read(PROJECT / "sql")
 ROOT = MIGRATIONS[0]
 TABLES = ("bots", "girls_profiles", "conversations", "messages", "bot_metrics")
 # A table that core.ensure_partition is for.
@@ -48,10 +48,10 @@ def conn(clone_of_module: Database) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def migrator(conn: psycopg.Connection) -> migrations.Session:
+def migrator(conn: psycopg.Connection) -> migrate.Session:
     """The runner's own session over `conn`."""
     conn.prepare_threshold = None
-    return migrations.Session(conn, MIGRATIONS, False, print, lambda *_: None)
+    return migrate.Session(conn, MIGRATIONS, False, print, lambda *_: None)
 
 
 def failed_checks(target: Database | psycopg.Connection) -> dict[str, str]:
@@ -60,7 +60,7 @@ def failed_checks(target: Database | psycopg.Connection) -> dict[str, str]:
         with target.connect() as conn:
             return failed_checks(conn)
     return {name: detail for migration in MIGRATIONS
-            for name, ok, detail in migrations.check(target, migration) if not ok}
+            for name, ok, detail in verify.check(target, migration) if not ok}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from core_rows import MIGRATIONS, wrong_counters
 from project import Done
 
 import runner
-from fleet import bot_files, migrations
+from fleet import bot_files, verify
 
 EXAMPLES = PROJECT / "examples"
 SEED = int(os.environ.get("SEED", "1"))
@@ -277,7 +277,7 @@ def faults(database: Database) -> dict[str, Any]:
     """The checks of the import's verify.sql that are not true, and counters that are wrong."""
     with database.connect(options=NO_LOG) as conn:
         counters = wrong_counters(conn)
-        return {name: detail for name, ok, detail in migrations.check(conn, MIGRATIONS[-1])
+        return {name: detail for name, ok, detail in verify.check(conn, MIGRATIONS[-1])
                 if not ok} | ({"counters": counters} if counters else {})
 
 

@@ -28,7 +28,7 @@ from core_rows import (
 )
 from project import until
 
-from fleet import migrations, server
+from fleet import files, server
 
 pytest_plugins = ("core_rows", "project")
 SEED = os.environ.get("SEED") or str(random.SystemRandom().randrange(10**6))
@@ -404,11 +404,11 @@ def test_nothing_is_erased_without_a_person_or_a_reason(
 
 
 def test_a_rollback_refuses_to_lose_the_log_and_keeps_it_when_told_to(database: Database):
-    audit, = (m for m in migrations.read(PROJECT / "sql") if m.id == "003_audit")
+    audit, = (m for m in files.read(PROJECT / "sql") if m.id == "003_audit")
     with database.connect() as conn:
         bot, _ = chat_of(conn)
         events = "select operation, table_name, row_key, new_values from {} order by entry_id"
-        later = [m for m in migrations.dependants(migrations.read(PROJECT / "sql"), audit.id)
+        later = [m for m in files.dependants(files.read(PROJECT / "sql"), audit.id)
                  if m != audit]
         migrator(conn).rollback(later, discard_data=False)  # which is on record itself
         before = conn.execute(events.format("audit.events")).fetchall()

@@ -264,7 +264,18 @@ def test_a_module_that_grew_too_long_is_found(tree, lines, path, fails):
     (tree / "runner.py").write_text("")
     append(tree, path, "§" + "x = 1\n" * lines)
     assert any(fault.startswith((path, "runner.py:1:")) for fault in python.sizes(tree)) is fails
-    assert f"{path} {lines}*" in python.figures(tree)
+    assert f"; {path} {lines}" in python.figures(tree)
+
+
+def test_a_circle_of_imports_is_found(tree):
+    append(tree, "fleet/errors.py", "def f():§\n    from fleet import bots\n    return bots\n")
+    assert "fleet/errors.py:1: needs itself, by way of what it imports" in python.circles(tree)
+
+
+def test_a_capability_that_is_loaded_with_what_migrates_is_found(tree):
+    assert list(python.loading(tree)) == []
+    append(tree, "fleet/status.py", "§from fleet import exporter\n")
+    assert [fault.split(":")[0] for fault in python.loading(tree)] == ["fleet/status.py"]
 
 
 def test_pgspots_crash_is_told_and_hides_no_other_file(tree):

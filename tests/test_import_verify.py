@@ -8,7 +8,7 @@ from conftest import Database
 from core_rows import MIGRATIONS
 from import_helpers import EXAMPLES, NO_LOG, command, contents, faults, run_import
 
-from fleet import migrations
+from fleet import verify
 
 pytest_plugins = "import_helpers"
 
@@ -105,7 +105,7 @@ def test_a_change_behind_the_ledgers_back_is_found(change, places, tampering):
     for mark, place in places.items():
         statement = statement.replace(mark, place)
     tampering.execute(statement)
-    found = {name: detail for name, ok, detail in migrations.check(tampering, MIGRATIONS[-1])
+    found = {name: detail for name, ok, detail in verify.check(tampering, MIGRATIONS[-1])
              if not ok}
     assert CHANGES[change] in found, found
     assert found[CHANGES[change]], "the detail names the place"
@@ -117,7 +117,7 @@ def test_what_live_bots_write_is_no_fault(loaded, tampering):
         from core.conversations as c;
         select core.record_message(5, 'in', 'new', p_bot_id => bot_id) from core.bots;
         update core.girls_profiles set name = 'new', summary = '{}', message_count = 0""")
-    assert {name: detail for name, ok, detail in migrations.check(tampering, MIGRATIONS[-1])
+    assert {name: detail for name, ok, detail in verify.check(tampering, MIGRATIONS[-1])
             if not ok} == {}
 
 

@@ -211,7 +211,7 @@ def test_a_migration_waits_for_a_lock_says_so_and_succeeds(project):
 
 
 def test_a_lock_that_stays_is_an_error_that_names_the_wait(project, monkeypatch):
-    monkeypatch.setattr("fleet.migrations.RETRIES", (0.1, 0.1))
+    monkeypatch.setattr("fleet.migrate.RETRIES", (0.1, 0.1))
     project.add("002_a", "set local lock_timeout = '100ms';\n\nlock table core.bots;")
     with project.database.connect() as conn:
         conn.execute("begin; lock table core.bots in access share mode")
@@ -335,7 +335,7 @@ def test_ctrl_c_at_any_moment_shows_no_traceback(shared, moment):
 
 
 def test_an_unexpected_exception_is_no_traceback_either(shared, monkeypatch):
-    monkeypatch.setattr("fleet.migrations.states", lambda *_: 1 / 0)
+    monkeypatch.setattr("fleet.status.states", lambda *_: 1 / 0)
     log = shared.folder / "log"
     try:
         shared.call("status", "--log", str(log))

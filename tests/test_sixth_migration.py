@@ -20,7 +20,7 @@ from core_rows import make_bot, migrator, owner_database, program
 from project import ORIGIN, Project, said_of
 from yoyo.scripts.main import main as yoyo
 
-from fleet import migrations, registry
+from fleet import files, registry, verify
 
 DOCS = (ORIGIN / "docs/extend.md").read_text("utf-8")
 NEW = re.compile(r"^\$ \.venv/bin/python runner\.py (new (\w+).*)$", re.M)
@@ -56,16 +56,16 @@ class Whole(Project):
                                  [1 + number % 2, f"one {number}", bot])
             conn.execute("update core.messages set metadata = '{\"a\": 1}' where body = 'one 3'")
 
-    def write(self, name: str) -> migrations.Migration:
+    def write(self, name: str) -> files.Migration:
         """Makes a migration as the docs say."""
         made = self.call(*COMMANDS[name], "--json").document[0]["file"].split("/")[1]
         fill_in(self.folder / "sql" / made, name)
         return next(m for m in self.read() if m.id == made)
 
-    def read(self) -> list[migrations.Migration]:
-        return migrations.read(self.folder / "sql")
+    def read(self) -> list[files.Migration]:
+        return files.read(self.folder / "sql")
 
-    def take(self, migration: migrations.Migration, way: str) -> None:
+    def take(self, migration: files.Migration, way: str) -> None:
         """Applies it, or rolls it back, by this road."""
         if self.road == "runner":
             self.call(*(["migrate"] if way == "apply" else ["rollback", "--last", "--yes"]))
@@ -88,7 +88,7 @@ class Whole(Project):
             self.call("verify", code=0)
             return
         with self.database.connect() as conn:
-            failed = [row for m in self.read() for row in migrations.check(conn, m)
+            failed = [row for m in self.read() for row in verify.check(conn, m)
                       if not row[1]]
             assert (failed, registry.differences(conn)) == ([], [])
 

@@ -16,7 +16,7 @@ from core_rows import (
     psql,
 )
 
-from fleet import migrations
+from fleet import files
 from fleet.errors import FleetError
 
 
@@ -39,10 +39,10 @@ def test_up_down_up_gives_the_same_database(empty: Database):
 
 @pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda m: m.id)
 def test_a_migration_goes_down_and_up_again_with_what_depends_on_it(
-        database: Database, migration: migrations.Migration):
+        database: Database, migration: files.Migration):
     before = dump(database)
     with database.connect() as conn:
-        chosen = migrations.dependants(MIGRATIONS, migration.id)
+        chosen = files.dependants(MIGRATIONS, migration.id)
         migrator(conn).rollback(chosen, discard_data=False)
         assert dump(database) != before
         assert migrator(conn).migrate() == [m.id for m in chosen]

@@ -20,7 +20,7 @@ from project import until
 from prometheus_client.parser import text_string_to_metric_families
 from scraped import Child, listening, make_super_admin, running, served
 
-from fleet import exporter, migrations, server
+from fleet import exporter, files, migrate, server
 from fleet.bots import verifier
 
 pytest_plugins = "project"
@@ -287,7 +287,7 @@ def test_a_database_that_goes_away_is_told_and_comes_back(own_server: server.Ser
     database = Database(dict(own_server.parts()))
     with database.connect() as conn:
         conn.prepare_threshold = None
-        migrations.Session(conn, migrations.read(PROJECT / "sql"), False, print,
+        migrate.Session(conn, files.read(PROJECT / "sql"), False, print,
                            lambda *_: None).migrate()
         olga = make_super_admin(conn, database, "olga", f"{MARK}{secrets.token_hex(8)}")
     with served(tmp_path, olga) as child:

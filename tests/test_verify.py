@@ -4,7 +4,7 @@ import pytest
 from conftest import Database
 from core_rows import MIGRATIONS, ROOT, failed_checks, fill
 
-from fleet import migrations
+from fleet import verify
 
 pytest_plugins = "core_rows"
 
@@ -137,7 +137,7 @@ def test_a_key_that_is_not_enforced_is_found(damaged: Database):
 def test_verify_reads_only_and_finds_nothing_wrong(damaged: Database):
     with damaged.connect(options="-c default_transaction_read_only=on") as conn:
         for migration in MIGRATIONS:
-            rows = migrations.check(conn, migration)
+            rows = verify.check(conn, migration)
             assert [row for row in rows if row[1] is not True or row[2] is not None] == []
             assert len({name for name, _, _ in rows}) == len(rows) > 0
 
@@ -160,5 +160,5 @@ def test_verify_leaves_the_session_as_it_was(damaged: Database):
 
 def test_every_check_of_the_core_schema_has_a_damage_that_it_finds(damaged: Database):
     with damaged.connect() as conn:
-        checks = {name for name, _, _ in migrations.check(conn, ROOT)}
+        checks = {name for name, _, _ in verify.check(conn, ROOT)}
     assert checks <= {check for _, check, _ in DAMAGES}

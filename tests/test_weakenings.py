@@ -12,7 +12,7 @@ import pytest
 from conftest import Database
 from core_rows import MIGRATIONS, make_bot, migrator
 
-from fleet import migrations
+from fleet import verify
 
 pytest_plugins = "core_rows"
 
@@ -784,7 +784,7 @@ def findings(conn: psycopg.Connection) -> dict[str, str]:
 def failures(conn: psycopg.Connection) -> dict[str, str]:
     """The same of the verify.sql of 002, which asks for the rules, and of what builds on it."""
     return {name: detail for migration in MIGRATIONS[1:]
-            for name, ok, detail in migrations.check(conn, migration) if not ok}
+            for name, ok, detail in verify.check(conn, migration) if not ok}
 
 
 @pytest.mark.parametrize(("statement", "check", "named"), WEAKENINGS)
@@ -859,7 +859,7 @@ def test_nothing_is_found_where_nothing_is_weak(watched: psycopg.Connection):
 def test_every_rule_has_a_weakening_that_breaks_it(watched: psycopg.Connection):
     rules = {name for name, in watched.execute("select check_name from security.check()")}
     rules |= {name for migration in MIGRATIONS[1:4]
-              for name, _, _ in migrations.check(watched, migration)}
+              for name, _, _ in verify.check(watched, migration)}
     broken = {check for _, check, _ in WEAKENINGS}
     assert rules <= broken
     assert broken - rules == {

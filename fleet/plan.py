@@ -1,17 +1,20 @@
 """`runner.py plan`: what migrate would do, as a table, or as SQL in one piece."""
 
-from fleet import migrations, sqlfile
-from fleet.commands import Context
+from fleet import files, sqlfile
+from fleet.code import Editor
+from fleet.command import Command, arg
+from fleet.context import Context
 from fleet.errors import DONE
+from fleet.status import states as find_states
 
 
 def plan(ctx: Context) -> int:
     if ctx.args.script:
-        return _print_scripts(ctx, [migrations.pick(ctx.files, ctx.args.script)], "")
+        return _print_scripts(ctx, [files.pick(ctx.files, ctx.args.script)], "")
     with ctx.connect() as conn:
-        found = migrations.states(conn, ctx.files)
+        found = find_states(conn, ctx.files)
         states = {s.migration: s.state for s in found}
-        editor = ctx.editor(conn)
+        editor = Editor.of(ctx, conn)
         if ctx.args.script is not None:
             return _print_scripts(ctx, [m for m in ctx.files if states[m.id] == "pending"],
                                   editor.script(ctx.files, found))
@@ -27,7 +30,7 @@ def plan(ctx: Context) -> int:
     return DONE
 
 
-def _print_scripts(ctx: Context, chosen: list[migrations.Migration], edits: str) -> int:
+def _print_scripts(ctx: Context, chosen: list[files.Migration], edits: str) -> int:
     """Each apply.sql with its parts in place, for a tool that runs what is pasted into it, and what
     brings edited files live."""
     scripts = [(m.id, m.script("apply")) for m in chosen]
@@ -45,3 +48,10 @@ def _print_scripts(ctx: Context, chosen: list[migrations.Migration], edits: str)
         ctx.screen.say("where they have run: runner.py migrate" if name == "edits" else
                        f"where it has run, mark it: runner.py adopt {name}")
     return DONE
+
+
+COMMANDS = (
+    Command("plan", "show what migrate would do", plan, arguments=(
+        arg("--sql", dest="script", metavar="ID", nargs="?", const="",
+            help="instead, print the SQL of what is pending or edited, or of ID, in one piece"),)),
+)

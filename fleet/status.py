@@ -1,17 +1,16 @@
-"""Where each migration stands: what disk, yoyo's marks and our history say of it."""
+"""`runner.py status`: where each migration stands, by disk, yoyo's marks and our history."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from fleet import registry
-from fleet.errors import DRIFT, FleetError
+from fleet.command import Command, Query
+from fleet.context import Context
+from fleet.errors import DONE, DRIFT, PENDING, FleetError
+from fleet.files import FILES, Migration
 
-if TYPE_CHECKING:
-    from fleet.migrations import Migration
-
-FILES = ("apply", "rollback", "verify")
+WRONG = {"edited": PENDING, "gone": DRIFT, "late": DRIFT, "pending": PENDING, "adopt": PENDING}
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class State:
     next_step: str = ""
 
 
-def states(conn: psycopg.Connection, migrations: list["Migration"]) -> list[State]:
+def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]:
     """Compares disk, yoyo's marks and our history; reads only and takes no lock."""
     marks = {mark.migration_id: mark for mark in registry.marks(conn)}
     newest = max((i for i, m in enumerate(migrations) if m.id in marks), default=-1)
@@ -61,3 +60,19 @@ def refuse_drift(found: list[State], *but: str) -> None:
                      "folder is gone", "late": "has a lower number than one already applied"}
             raise FleetError("MB907", f"{state.migration} {facts[state.state]}",
                              f"{state.next_step}. All of it: runner.py status.", exit_code=DRIFT)
+
+
+def status(ctx: Context) -> int:
+    with ctx.connect() as conn:
+        found = states(conn, ctx.files)
+        wrong = WRONG if registry.has_inventory(conn) else WRONG | {"edited": DRIFT}
+    ctx.screen.rows(["migration", "state", "applied_at_utc", "login", "next_step"], [
+        (s.migration, s.state, s.applied_at, s.login, s.next_step) for s in found])
+    return max((wrong.get(s.state, DONE) for s in found), default=DONE)
+
+
+COMMANDS = (
+    Command("status", "show where each migration stands (exit 3: pending, 4: drift)", status),
+    Command("codes", "list the error codes and what to do about each", Query(
+        "select code, name, meaning, remedy from core.error_code order by code")),
+)

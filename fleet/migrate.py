@@ -1,0 +1,178 @@
+"""`runner.py migrate` and `adopt`: the atomic steps that bring migrations into a database."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from fleet import registry, sqlfile
+from fleet.command import Command, arg
+from fleet.context import Context
+from fleet.errors import BUSY, DRIFT, FleetError
+from fleet.files import Migration, dependants, pick
+from fleet.status import refuse_drift, states
+from fleet.verify import require
+
+RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
+# "is there already": somebody ran the file by hand, or yoyo was stopped before its mark
+DUPLICATE = ("42P06", "42P07", "42710", "42723", "42P16")
+
+
+@dataclass
+class Session:
+    """A connection that may change the schema; `dry_run` does the same and rolls it back."""
+
+    conn: psycopg.Connection
+    files: list[Migration]
+    dry_run: bool
+    say: Callable[[str], None]
+    done: Callable[[str, str, float], None]  # operation, migration id, milliseconds
+    editor: Callable[[], Any] | None = None  # makes what brings edited files live; without one
+    # they are refused
+
+    @classmethod
+    def of(cls, ctx: Context, conn: psycopg.Connection) -> "Session":
+        """The session of a command."""
+        def editor() -> Any:
+            from fleet.code import Editor
+            return Editor.of(ctx, conn)
+        return cls(conn, ctx.files, ctx.args.dry_run, ctx.screen.say, ctx.done, editor)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the advisory lock and yoyo's lock row. Raises MB908 if somebody else has one."""
+        outer = self.conn.transaction(force_rollback=True) if self.dry_run else nullcontext()
+        with registry.advisory_lock(self.conn), outer:
+            registry.create(self.conn, self.files[0].folder.parent / "000_registry")
+            with registry.yoyo_lock(self.conn):
+                yield
+
+    def migrate(self, to: str | None = None) -> list[str]:
+        """Adopts what yoyo applied, applies what is pending, up to `to`, and brings live what was
+        edited; returns their ids."""
+        last = pick(self.files, to).id if to else None
+        changed = []
+        with self.exclusive():
+            found = states(self.conn, self.files)
+            editor, edited = None, []
+            if self.editor and any(state.state == "edited" for state in found):
+                editor = self.editor()
+                edited = editor.begin(self.files, found, last)
+            refuse_drift(found, *(["edited"] if edited else []))
+            by_id, untried = {m.id: m for m in self.files}, set()
+            for state in found:
+                if state.state == "adopt":
+                    self.atomically("adopt", by_id[state.migration], self._mark)
+                if state.migration in untried:
+                    self.say(f"{state.migration} needs what could only be shown: not tried")
+                elif state.state == "pending" and not self._apply(by_id[state.migration]):
+                    untried |= {m.id for m in dependants(self.files, state.migration)}
+                elif state.state in ("adopt", "pending"):
+                    changed.append(state.migration)
+                if state.migration == last:
+                    break
+            if edited:
+                self.atomically("edit", edited[-1], editor.bring)
+                changed += [migration.id for migration in edited]
+        return changed
+
+    def adopt(self, wanted: str) -> bool:
+        """Marks a migration that is in place; False if the runner knows it already.
+
+        Raises MB906 if it is not in place, MB907 if it was edited or needs what isn't applied.
+        """
+        migration = pick(self.files, wanted)
+        with self.exclusive():
+            found = {state.migration: state for state in states(self.conn, self.files)}
+            if found[migration.id].state == "applied":
+                return False
+            if found[migration.id].state == "edited":
+                refuse_drift([found[migration.id]])
+            for needed in sorted(migration.depends):
+                if found[needed].state in ("pending", "late"):
+                    raise FleetError("MB907", f"{migration.id} needs {needed}, which isn't applied",
+                                     f"First: runner.py adopt {needed}", exit_code=DRIFT)
+            self.atomically("adopt", migration, self._mark)
+        return True
+
+    def _apply(self, migration: Migration) -> bool:
+        """Applies one migration; False if a dry run could only show what it would do."""
+        script = migration.script("apply")
+
+        def apply(target: Migration, operation: str, started: float) -> None:
+            if script.in_transaction:
+                self._apply_whole(target, script)
+            self._mark(target, operation, started)
+
+        return self.run("apply", migration, script, apply)
+
+    def run(self, operation: str, migration: Migration, script: sqlfile.Script,
+            step: Callable[[Migration, str, float], None], *settings: tuple[str, str]) -> bool:
+        """Runs a script and its step; False if a dry run could only show what it would do."""
+        started = time.monotonic()
+        if not script.in_transaction:
+            from fleet import stepwise
+            if self.dry_run:
+                stepwise.show(script, migration.id, self.say)
+                return False
+            registry.expect(self.conn, migration.id)
+            stepwise.run(self.conn, script, self.say, RETRIES, settings)
+        self.atomically(operation, migration, step, started)
+        return True
+
+    def _apply_whole(self, migration: Migration, script: sqlfile.Script) -> None:
+        try:
+            registry.expect(self.conn)
+            sqlfile.run(self.conn, script)
+        except FleetError as fault:
+            if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
+                fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
+                              f"runner.py adopt {migration.id}. Otherwise remove what is there.")
+            raise
+        sqlfile.check_constraints(self.conn, script)
+
+    def _mark(self, migration: Migration, operation: str, started: float) -> None:
+        require(self.conn, migration)
+        registry.mark(self.conn, migration, operation, time.monotonic() - started)
+
+    def atomically(self, operation: str, migration: Migration,
+                    step: Callable[[Migration, str, float], None], started: float = 0) -> None:
+        """Runs one step in one transaction; repeats it when a lock could not be had."""
+        started = started or time.monotonic()
+        for attempt, pause in enumerate((*RETRIES, None), 1):
+            try:
+                with self.conn.transaction():
+                    self.conn.execute(sqlfile.AS_CONNECTED)
+                    step(migration, operation, started)
+                break
+            except FleetError as fault:
+                if pause is None or not isinstance(fault.__cause__, BUSY):
+                    raise
+                self.say(f"{migration.id}: {fault.message}; attempt {attempt + 1} of "
+                         f"{len(RETRIES) + 1} in {pause} s")
+                time.sleep(pause)
+        self.done(operation, migration.id, (time.monotonic() - started) * 1000)
+
+
+def migrate(ctx: Context) -> int:
+    with ctx.connect() as conn:
+        changed = Session.of(ctx, conn).migrate(ctx.args.to)
+    return ctx.finish(f"{len(changed)} migrated" if changed else "nothing to migrate")
+
+
+def adopt(ctx: Context) -> int:
+    with ctx.connect() as conn:
+        adopted = Session.of(ctx, conn).adopt(ctx.args.id)
+    return ctx.finish(f"{ctx.args.id} {'adopted' if adopted else 'is applied already'}")
+
+
+COMMANDS = (
+    Command("migrate", "apply what is pending, bring live what was edited",
+            migrate, changes=True,
+            arguments=(arg("--to", metavar="ID", help="the last one to apply"),)),
+    Command("adopt", "verify and mark a migration that somebody ran by hand",
+            adopt, changes=True, arguments=(arg("id", metavar="ID"),)),
+)
