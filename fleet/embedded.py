@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from psycopg import sql
 
-from fleet import registry, server
+from fleet import server
 from fleet.command import YES, Command, arg
 from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
@@ -50,7 +50,7 @@ def reset(ctx: Context) -> int:
     ctx.screen.confirm(f"Drop database {name} of the embedded server, with all that is in it?",
                        ctx.args.yes)
     with ctx.connect(dbname="postgres") as conn:
-        registry.drop_database(conn, name)
+        server.drop_database(conn, name)
         conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     ctx.args.to = None
     return migrate(ctx)

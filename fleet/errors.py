@@ -22,7 +22,7 @@ class FleetError(Exception):
                  exit_code: int = FAILED):
         super().__init__(message)
         self.code, self.message, self.hint, self.place = code, message, hint, place
-        self.exit_code = exit_code
+        self.exit_code, self.part = exit_code, ""
 
 
 @contextmanager

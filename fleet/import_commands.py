@@ -13,6 +13,7 @@ from fleet import bot_files, importer, registry
 from fleet.command import BOT, Command, Query, arg
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError, writing
+from fleet.progress import progress
 
 IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
 
@@ -43,8 +44,11 @@ def import_files(ctx: Context) -> int:
         changed = conn.execute(
             "select * from json_import.list_changes(%s)", [run_id]
         ).fetchall() if args.dry_run else []
-    if args.dry_run:
+    if args.dry_run and (args.all or ctx.screen.as_json):
         ctx.screen.rows(["bot", "path", "would_be", "rows", "defects"], changed)
+    elif args.dry_run:
+        ctx.screen.rows(["bot", "would_be", "files", "rows", "defects", "for_example"],
+                        _grouped(changed))
     else:
         ctx.screen.rows(["bot", "bot_id", "new", "found", *importer.OUTCOMES], rows)
     total = Counter({outcome: sum(n for (_, o), n in counts.items() if o == outcome)
@@ -59,6 +63,15 @@ def import_files(ctx: Context) -> int:
         ctx.screen.say("why, and what to do: runner.py rejects")
         return QUARANTINED
     return DONE
+
+
+def _grouped(changed: list[tuple]) -> list[tuple]:
+    """(bot, would_be, files, rows, defects, a path) of what a dry run says of each file."""
+    groups: dict[tuple, list[tuple]] = {}
+    for bot, path, status, rows, defects in changed:
+        groups.setdefault((bot, status), []).append((path, rows or 0, defects or 0))
+    return [(*group, len(files), sum(f[1] for f in files), sum(f[2] for f in files), files[0][0])
+            for group, files in sorted(groups.items())]
 
 
 def _options(args) -> dict:
@@ -85,7 +98,7 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
         other.execute("set synchronous_commit = off")  # a batch lost in a crash is read again
         return other
 
-    with ctx.screen.progress("importing", octets) as advance:
+    with progress(ctx.screen, "importing", octets) as advance:
         work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance)
         work.load(entries, 1 if ctx.args.dry_run else ctx.args.jobs)
     return work.counts
@@ -179,6 +192,8 @@ COMMANDS = (
                                 help="refuse a bot that doesn't exist yet"),
                        arg("--jobs", type=int, default=2, metavar="N",
                            help="connections at work (default 2)"),
+                       arg("--all", action="store_true",
+                           help="with --dry-run: list each file, not how many of a kind"),
                        arg("--strict", action="store_true",
                            help="quarantine unknown keys and chats without a profile"),
                        arg("--max-bytes", type=int, default=32 << 20, metavar="N",

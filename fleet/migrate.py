@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from fleet import registry, sqlfile
+from fleet import preflight, registry, sqlfile
 from fleet.command import Command, arg
 from fleet.context import Context
 from fleet.errors import BUSY, DRIFT, FleetError
@@ -57,6 +57,10 @@ class Session:
         changed = []
         with self.exclusive():
             found = states(self.conn, self.files)
+            if unmarked := [s.migration for s in found if s.is_unmarked]:
+                raise FleetError("MB907", f"{', '.join(unmarked)}: in place, but not marked as "
+                                 "applied", f"Did psql run them? runner.py adopt {unmarked[-1]}",
+                                 exit_code=DRIFT)
             editor, edited = None, []
             if self.editor and any(state.state == "edited" for state in found):
                 editor = self.editor()
@@ -80,7 +84,7 @@ class Session:
         return changed
 
     def adopt(self, wanted: str) -> bool:
-        """Marks a migration that is in place; False if the runner knows it already.
+        """Marks a migration that is in place, and what it needs; False if the runner knows it.
 
         Raises MB906 if it is not in place, MB907 if it was edited or needs what isn't applied.
         """
@@ -91,11 +95,14 @@ class Session:
                 return False
             if found[migration.id].state == "edited":
                 refuse_drift([found[migration.id]])
-            for needed in sorted(migration.depends):
-                if found[needed].state in ("pending", "late"):
-                    raise FleetError("MB907", f"{migration.id} needs {needed}, which isn't applied",
-                                     f"First: runner.py adopt {needed}", exit_code=DRIFT)
-            self.atomically("adopt", migration, self._mark)
+            needed = [m for m in self.files if found[m.id].state not in ("applied", "edited")
+                      and migration in dependants(self.files, m.id)]
+            for one in needed[:-1]:
+                if found[one.id].state != "adopt":
+                    raise FleetError("MB907", f"{migration.id} needs {one.id}, which isn't applied",
+                                     f"First: runner.py adopt {one.id}", exit_code=DRIFT)
+            for one in needed:
+                self.atomically("adopt", one, self._mark)
         return True
 
     def _apply(self, migration: Migration) -> bool:
@@ -159,6 +166,9 @@ class Session:
 
 def migrate(ctx: Context) -> int:
     with ctx.connect() as conn:
+        is_new = not registry.marks(conn)
+        preflight.require(conn, ctx.target.shown(), ctx.screen.say,
+                          lambda detail: is_new and detail.startswith("note:"))
         changed = Session.of(ctx, conn).migrate(ctx.args.to)
     return ctx.finish(f"{len(changed)} migrated" if changed else "nothing to migrate")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from yoyo import internalmigrations
@@ -174,21 +173,6 @@ def holder(conn: psycopg.Connection, key: int) -> str:
         " and l.database = (select oid from pg_database where datname = current_database())"
         " and (l.classid::bigint << 32) | l.objid::bigint = %s", [key]).fetchone()
     return row[0] if row else "it has just finished"
-
-
-def drop_database(conn: psycopg.Connection, name: str) -> None:
-    """Drops another database, if it is there, and the logins made for it, which would outlive it.
-
-    They are known by their comments (security.mark); it may be too broken to be asked for them.
-    """
-    conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-    for (login,) in conn.execute(
-            "select r.rolname from pg_roles as r"
-            " join pg_shdescription as d on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass"
-            " where d.description = substring(d.description from"
-            " '^(bot [1-9][0-9]*|admin|worker) of database ') || ' of database ' || %s",
-            [name]).fetchall():
-        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:

@@ -3,15 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -49,8 +47,9 @@ class Screen:
         self.err.print(Text(f"warning: {text}", "yellow"))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
-             below: Sequence[str] = (), key: str = "") -> None:
-        """A result of rows: a table in a terminal, a list of objects as JSON.
+             below: Sequence[str] = (), key: str = "", none: str = "(no rows)") -> None:
+        """A result of rows: a table in a terminal, a list of objects as JSON; `none` if there are
+        none.
 
         `below` are texts to print under it, which belong to the last rows; in JSON these have each
         its own, called `key`.
@@ -63,7 +62,7 @@ class Screen:
             self.document(found)
             return
         if not rows:
-            self.out.print("(no rows)")
+            self.out.print(none, end="\n" if none else "")
             return
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for column in columns:
@@ -122,24 +121,6 @@ class Screen:
         """Returns if the user agrees. MB910: exit 1 for a no, 2 where nobody can be asked."""
         if not yes and self.ask(f"{question} Type yes to go on", "no").lower() not in ("y", "yes"):
             raise FleetError("MB910", "not confirmed; nothing was changed", exit_code=FAILED)
-
-    @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Any]:
-        """Yields advance(n, text): a bar with rate and time left, or plain lines (no terminal)."""
-        if self.quiet or not self.err.is_terminal:
-            yield lambda _n, text="": self.say(text) if text else None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*columns, console=self.err, transient=True) as bar:
-            task = bar.add_task(title, total=total, rate="")
-
-            def advance(count: int, text: str = "") -> None:
-                speed = bar.tasks[0].speed
-                bar.update(task, advance=count, rate=f"{speed:,.0f}/s" if speed else "")
-                if text:
-                    self.say(text)
-            yield advance
 
     def _cell(self, value: Any) -> Text:
         text = str(plain(value)) if not isinstance(value, str) else value

@@ -15,6 +15,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import psutil
+import psycopg
+from psycopg import sql
 
 from fleet.errors import FleetError
 
@@ -187,3 +189,18 @@ def binaries_of(major: str) -> Path | None:
 def embedded(project: Path) -> Server:
     """The project's own server: the wheel's programs, data in `.pgdata`."""
     return Server(wheel_binaries(), project / ".pgdata")
+
+
+def drop_database(conn: psycopg.Connection, name: str) -> None:
+    """Drops another database, if it is there, and the logins made for it, which would outlive it.
+
+    They are known by their comments (security.mark); it may be too broken to be asked for them.
+    """
+    conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+    for (login,) in conn.execute(
+            "select r.rolname from pg_roles as r"
+            " join pg_shdescription as d on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass"
+            " where d.description = substring(d.description from"
+            " '^(bot [1-9][0-9]*|admin|worker) of database ') || ' of database ' || %s",
+            [name]).fetchall():
+        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))

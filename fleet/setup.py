@@ -9,16 +9,19 @@ from pathlib import Path
 
 from dotenv import dotenv_values, set_key, unset_key
 
+from fleet import preflight
 from fleet.command import Command, arg
 from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
 from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 MANAGED = {*VARIABLES.values(), "PGSERVICEFILE", "DATABASE_URL"}  # the lines of .env that are ours
-PREFLIGHT = Path(__file__).parent.parent / "sql/000_registry/preflight.sql"
 MASK = "********"
 QUESTIONS = (("host", "Host, socket directory or URL", "localhost"), ("port", "Port", "5432"),
              ("dbname", "Database", "fleet"), ("user", "User", "postgres"))
+ASKED = "Password (empty: none needed, or in a passfile)"
+TRIES = 4  # of a connection, before setup gives up
+KEEP = ("passfile", "service", "env", "nowhere")
 
 Ask, Say = Callable[..., str], Callable[[str], None]
 _escaped = partial(re.sub, r"([:\\])", r"\\\1")  # a field of a passfile
@@ -31,17 +34,19 @@ def set_up(ctx: Context) -> int:
         return DONE
     given = {name: getattr(ctx.args, name) for name in (
         "defaults", "embedded", "url", "host", "port", "user", "dbname", "passfile", "service",
-        "dry_run")}
+        "keep", "dry_run")}
     setup(ctx.project, os.environ, ctx.screen.ask, ctx.screen.say, **given)
     return ctx.finish("setup done")
 
 
 def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
           defaults: bool = False, embedded: bool | None = None, url: str | None = None,
-          service: str | None = None, dry_run: bool = False, **flags: str | None) -> int:
-    """Asks for what the flags (host, port, user, dbname, passfile) leave open, tests, writes .env.
+          service: str | None = None, keep: str | None = None, dry_run: bool = False,
+          **flags: str | None) -> int:
+    """Asks for what flags (host, port, user, dbname, passfile) leave open, tests, writes .env.
 
-    `ask(question, default, secret=False)` isn't called with `defaults`. Raises MB900 to MB904.
+    `ask(question, default, secret=False)` isn't called with `defaults`. What can't be reached, or
+    is refused, is asked for again. Raises MB900 to MB904.
     """
     given = {key: str(Path(value).absolute()) if key == "passfile" else value
              for key, value in flags.items() if value}
@@ -50,12 +55,20 @@ def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
         raise FleetError("MB900", "--embedded and another server", "name one", exit_code=USAGE)
     if not (embedded or given or url or service):
         embedded = _choose(ask, "Which server?", "embedded", "existing") == "embedded"
-    parts, keep, verb = {}, "", "would write" if dry_run else "writing"
+    parts, verb = {}, "would write" if dry_run else "writing"
     if not embedded and not service:
-        parts = _asked(given, url, ask)
-        probe(parts, say)
-        if "password" in parts:
-            keep = _choose(ask, "Keep the password where?", "passfile", "service", "env", "nowhere")
+        parts = _asked(given, url, environ.get("PGPASSWORD"), ask)
+        for left in reversed(range(TRIES)):
+            try:
+                probe(parts, say)
+                break
+            except FleetError as refused:
+                if defaults or not left:
+                    raise
+                parts = _corrected(parts, refused, ask, say)
+        keep = "" if "password" not in parts else keep
+        if "password" in parts and not keep:
+            keep = _choose(ask, "Keep the password where?", *KEEP)
         if keep == "service":
             service = ask("Name of its entry in pg_service.conf", "fleet")
     if service:
@@ -95,14 +108,29 @@ def probe(parts: Mapping[str, str], say: Say) -> None:
     """Connects and asks for the rights that migrating takes; raises MB901 or MB904."""
     config = DatabaseConfig(parts, {})
     with connect(config) as conn:
-        rows = conn.execute(PREFLIGHT.read_text("utf-8")).fetchall()
-    for check, ok, detail in rows:
-        say(f"{'ok' if ok else 'FAILED'}: {check} ({detail})")
-    if failed := [row for row in rows if not row[1]]:
-        raise FleetError("MB904", f"not true: {failed[0][0]}", failed[0][2], config.shown())
+        preflight.require(conn, config.shown(), say)
 
 
-def _asked(given: dict[str, str], url: str | None, ask: Ask) -> dict[str, str]:
+def _corrected(parts: dict[str, str], refused: FleetError, ask: Ask, say: Say) -> dict[str, str]:
+    """The parts with other answers to the questions that were to blame; what was typed stays the
+    default. Raises the refusal where nobody can be asked.
+    """
+    again = {"password": ("password",), "host": ("host", "port"), "dbname": ("dbname",),
+             "user": ("user", "password")}.get(refused.part, ("dbname", "user", "password"))
+    say(f"{refused.message}; {refused.hint}")
+    try:
+        for key, question, default in QUESTIONS:
+            if key in again:
+                parts = parts | {key: ask(question, parts.get(key, default))}
+        if "password" in again:
+            parts = parts | {"password": ask(ASKED, "", secret=True), "passfile": ""}
+    except FleetError:  # nobody is there to answer
+        raise refused from None
+    return {key: value for key, value in parts.items() if value}
+
+
+def _asked(given: dict[str, str], url: str | None, password: str | None, ask: Ask
+           ) -> dict[str, str]:
     parts = dict(said_by("--url", {"DATABASE_URL": url}))
     if SECRETS & parts.keys():
         raise FleetError("MB900", "--url holds a password, and others can see a command line",
@@ -113,7 +141,7 @@ def _asked(given: dict[str, str], url: str | None, ask: Ask) -> dict[str, str]:
             answer = default if key == "port" and (given or url) else ask(question, default)
             parts |= said_by("URL", {"DATABASE_URL": answer}) if "://" in answer else {key: answer}
     if not {"password", "passfile"} & parts.keys():
-        parts["password"] = ask("Password (empty: none needed, or in a passfile)", "", secret=True)
+        parts["password"] = password or ask(ASKED, "", secret=True)
     return {key: str(value) for key, value in parts.items() if value}
 
 
@@ -174,6 +202,8 @@ COMMANDS = (
                 arg("--embedded", action="store_true", default=None, help="the embedded server"),
                 arg("--url", help="an existing server as a URL without a password"),
                 arg("--host"), arg("--port"), arg("--user"), arg("--dbname"),
+                arg("--keep", choices=KEEP, help="where to keep the password, which is asked for, "
+                    "or taken from PGPASSWORD"),
                 arg("--passfile", metavar="FILE", help="where the password is kept"),
                 arg("--service", metavar="NAME", help="an entry of pg_service.conf"))),
 )

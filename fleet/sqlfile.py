@@ -30,7 +30,17 @@ HINTS = {
     "53200": "Give the server more memory, or less to do.",
     "55P03": "Another session holds the lock (see pg_stat_activity): wait until it has finished.",
     "57014": "The statement was cancelled or ran into statement_timeout.",
+    "25P03": "It waited longer than idle_in_transaction_session_timeout.",
+    "25P04": "It took longer than transaction_timeout.",
+    "40001": "Another session changed the same rows at the same time.",
+    "40P01": "Another session held what this one wanted, and the other way round.",
+    "53300": "Close idle sessions, or raise max_connections.",
+    "57P01": "An administrator ended the session, or the server is being shut down.",
+    "57P02": "The server crashed, and all sessions were ended: see its log.",
+    "57P03": "The server is starting or stopping: wait until it answers.",
+    "57P05": "The session was idle longer than idle_session_timeout.",
 }
+ENDED = {"25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}  # the session was
 # A file finds the settings that psql and yoyo would give it: neither what another file set (nor, in
 # a dry run, its `set local`), nor our own row_security = off.
 AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
@@ -180,7 +190,8 @@ def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> Fle
     if fault.sqlstate.startswith("MB"):
         code, hint = fault.sqlstate, diag.message_hint or hint
     else:
-        code = "MB904" if isinstance(fault, psycopg.errors.InsufficientPrivilege) else "MB905"
+        code = {"42501": "MB904"}.get(fault.sqlstate, "MB901" if fault.sqlstate in ENDED
+                                      else "MB905")
         message[0] += f" (SQLSTATE {fault.sqlstate})"
         message.append(diag.message_hint)
         hint = HINTS.get(fault.sqlstate, hint) + again

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from fleet import registry
+from fleet import registry, verify
 from fleet.command import Command, Query
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, PENDING, FleetError
@@ -23,18 +23,30 @@ class State:
     login: str | None = None
     next_step: str = ""
 
+    @property
+    def is_unmarked(self) -> bool:
+        """In place, but neither yoyo nor the runner applied it."""
+        return self.state == "adopt" and self.applied_at is None
+
 
 def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]:
-    """Compares disk, yoyo's marks and our history; reads only and takes no lock."""
+    """Compares disk, yoyo's marks and our history; reads only and takes no lock.
+
+    Where nothing is marked, verify.sql says what psql has put in place.
+    """
     marks = {mark.migration_id: mark for mark in registry.marks(conn)}
     newest = max((i for i, m in enumerate(migrations) if m.id in marks), default=-1)
+    unmarked = [] if marks else verify.in_place(conn, migrations)
     known = registry.known(conn)  # rolled back with --only, a migration may come again
     step = ("runner.py plan shows it, runner.py migrate brings it live"
             if registry.has_inventory(conn) else "make reset (or restore it)")
     result = []
     for place, migration in enumerate(migrations):
         mark = marks.pop(migration.id, None)
-        if mark is None:
+        if migration in unmarked:
+            result.append(State(migration.id, "adopt", next_step=(
+                f"in place, not marked: runner.py adopt {unmarked[-1].id}")))
+        elif mark is None:
             late = place < newest and migration.id not in known
             result.append(State(migration.id, "late" if late else "pending", next_step=(
                 "give it a number after the last applied one" if late else "runner.py migrate")))

@@ -1,5 +1,6 @@
 """`runner.py verify`, and a migration's verify.sql: what it says, the refusal where it says no."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -7,9 +8,8 @@ import psycopg
 from fleet import registry, sqlfile
 from fleet.command import BOT, Command, arg
 from fleet.context import Context
-from fleet.errors import DIFFERS, DONE, DRIFT, FleetError
+from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, FleetError
 from fleet.files import Migration
-from fleet.status import states
 
 
 def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, bool, str]]:
@@ -25,6 +25,11 @@ def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, boo
         if not isinstance(fault.__cause__, psycopg.errors.ProgrammingError):
             raise
         return [("verify.sql runs", False, f"{fault.place}: {fault.message}")]
+
+
+def in_place(conn: psycopg.Connection, files: list[Migration]) -> list[Migration]:
+    """The first migrations of which verify.sql finds something, of a database without marks."""
+    return list(takewhile(lambda migration: any(row[1] for row in check(conn, migration)), files))
 
 
 def require(conn: psycopg.Connection, migration: Migration) -> None:
@@ -48,21 +53,29 @@ def verify(ctx: Context) -> int:
         from fleet.import_commands import compare
         return compare(ctx)
     with ctx.connect() as conn:
-        found = {s.migration: s.state for s in states(conn, ctx.files)}
-        rows = [(m.id, *row) for m in ctx.files if found[m.id] not in ("pending", "late")
-                for row in check(conn, m)]
+        marked = {mark.migration_id for mark in registry.marks(conn)}
+        applied = [m for m in ctx.files if m.id in marked]
+        unmarked = [] if marked else in_place(conn, ctx.files)
+        rows = [(m.id, *row) for m in applied or unmarked for row in check(conn, m)]
         differing = registry.differences(conn)
-    failed = sum(not row[2] for row in rows)
-    rows += [("as accepted", name, False, f"accepted: {accepted}; live: {live}")
-             for name, accepted, live in differing]
-    ctx.screen.rows(["migration", "check_name", "ok", "detail"], rows)
-    ctx.screen.say(f"{len(rows) - len(differing)} checks, {failed or 'none'} failed; "
+    failed = [row for row in rows if not row[2]]
+    differences = [("as accepted", name, False, f"accepted: {accepted}; live: {live}")
+                   for name, accepted, live in differing]
+    listed = ctx.args.all or ctx.screen.as_json
+    ctx.screen.rows(["migration", "check_name", "ok", "detail"],
+                    [*(rows if listed else failed), *differences], none="")
+    ctx.screen.say(f"{len(rows)} checks of {len({row[0] for row in rows})} migrations, "
+                   f"{len(failed) or 'none'} failed; "
                    f"{len(differing) or 'no'} differences from what was accepted")
-    return DRIFT if failed else DIFFERS if differing else DONE
+    if not applied:
+        ctx.screen.warn(f"in place, but not marked as applied: runner.py adopt {unmarked[-1].id}"
+                        if unmarked else "nothing is applied here: runner.py migrate")
+    return DRIFT if failed else DIFFERS if differing else DONE if applied else PENDING
 
 
 COMMANDS = (
     Command("verify", "check all that is applied (exit 4: it fails, 3: it differs)", verify,
-            arguments=(BOT, arg("--source", type=Path, metavar="DIR", help="instead, compare the "
-                                "JSON files in DIR with the tables, by another road"))),
+            arguments=(arg("--all", action="store_true", help="list the checks that are true, too"),
+                       BOT, arg("--source", type=Path, metavar="DIR", help="instead, compare "
+                                "the JSON files in DIR with the tables, by another road"))),
 )

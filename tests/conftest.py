@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fleet import config, files, migrate, registry, server
+from fleet import config, files, migrate, server
 
 # A background job ignores Ctrl-C, one of nohup hang-ups, and hands that down to what it tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,7 +138,7 @@ def template(cluster: Database) -> Iterator[Database]:
                            lambda *_: None).migrate()
     yield made
     with cluster.connect() as conn:
-        registry.drop_database(conn, name)
+        server.drop_database(conn, name)
 
 
 def clone(cluster: Database, origin: str, owner: str | None = None) -> Iterator[Database]:
@@ -153,7 +153,7 @@ def clone(cluster: Database, origin: str, owner: str | None = None) -> Iterator[
                 made.execute("select security.protect_database()")  # a clone has lost its rights
             yield made
         finally:
-            registry.drop_database(conn, name)
+            server.drop_database(conn, name)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from conftest import PROJECT, Database, clone
 from psycopg import sql
 
 from bench.measure import create_database
-from fleet import files, migrate, registry, server, verify
+from fleet import files, migrate, server, verify
 from fleet.bots import verifier
 
 MIGRATIONS = files.read(PROJECT / "sql")
@@ -98,7 +98,7 @@ def owner_database(cluster: Database) -> Iterator[Database]:
         try:
             yield Database(owner.parts | {"dbname": name})
         finally:
-            registry.drop_database(conn, name)
+            server.drop_database(conn, name)
 
 
 @pytest.fixture

@@ -8,15 +8,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
-from yoyo.connections import parse_uri
+from psycopg.conninfo import conninfo_to_dict
 
 from fleet import config, setup
 from fleet.errors import USAGE, FleetError
@@ -304,23 +301,6 @@ def test_the_url_says_the_same_to_libpq(said):
         del back["port"]
     assert back == said
     assert url.isascii() and not set(url) & set(" '\"\\<>`")
-
-
-@quick
-@given(parts)
-@example(everything_hard)
-def test_yoyo_connects_with_the_same_arguments_and_a_pinned_search_path(said):
-    class Backend(PostgresqlPsycopgBackend):
-        driver = SimpleNamespace(connect=lambda **named: SimpleNamespace(named=named))
-
-        def __init__(self):
-            pass
-
-    url = config.DatabaseConfig(said, {}).yoyo_url()
-    named = Backend().connect(parse_uri(url)).named
-    options = f"{said.get('options', '')} -csearch_path=public".strip()
-    assert conninfo_to_dict(make_conninfo(**named)) == said | {"options": options}
-    assert url.startswith("postgresql+psycopg://?")
 
 
 @quick

@@ -21,7 +21,7 @@ from project import ORIGIN, Project, until
 from psycopg import sql
 
 from bench.measure import create_database
-from fleet import registry
+from fleet import server
 
 pytest_plugins = ["project", "core_rows"]
 RECORD = "routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint)"
@@ -86,7 +86,7 @@ def origin(cluster: Database, who: Database) -> Iterator[str]:
             mine.execute("set row_security = off")
             migrator(mine).migrate()
         yield name
-        registry.drop_database(conn, name)
+        server.drop_database(conn, name)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iter
         try:
             yield made
         finally:
-            registry.drop_database(conn, name)
+            server.drop_database(conn, name)
 
 
 # What migrate brings live ------------------------------------------------------

@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -431,6 +432,27 @@ def test_a_reader_that_leaves_early_sees_no_complaint(shared):
         child.stdout.close()
         noise = child.stderr.read()
         assert child.wait() == 0 and not re.search("Broken|Exception|Trace", noise), noise
+
+
+def test_a_full_stdout_ends_in_a_line_and_an_exit_code(shared):
+    for arguments in (["codes"], ["verify", "--all"], ["status", "--json"], ["env"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run([sys.executable, "runner.py", *arguments], cwd=shared.folder,
+                                  env=shared.database.environment(), text=True, stdout=full,
+                                  stderr=subprocess.PIPE)
+        assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
+        assert not re.search("Exception|Trace", done.stderr), done.stderr
+
+
+def test_a_closed_stdout_stops_the_command_before_it_begins(project):
+    project.add("002_a", "create table public.a (a int);")
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'"$0" runner.py migrate {closed}', sys.executable],
+                              cwd=project.folder, env=project.database.environment(), text=True,
+                              capture_output=True)
+        assert done.returncode == 2 and "Trace" not in done.stderr
+        assert ("stdout is closed" in done.stderr) is (closed == ">&-")
+        assert not project.has("public.a")
 
 
 # What the server is told -------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from fleet import config, setup
+from fleet import config, preflight, setup
 from fleet.errors import DONE, USAGE, FleetError
 
 CANARY = "cAnArY7"
@@ -145,7 +145,7 @@ def test_with_a_flag_and_defaults_nothing_is_asked_and_the_port_is_5432(home, ru
     talk = Talk()
     with pytest.raises(FleetError):
         run(talk, host=str(home))
-    assert talk.asked == ["Database", "User", "Password"]
+    assert talk.asked[:3] == ["Database", "User", "Password"]
 
 
 @pytest.mark.parametrize("as_flag", [True, False])
@@ -283,7 +283,8 @@ def test_a_wrong_password_is_told_and_nothing_is_written(home, run, porter):
     with pytest.raises(FleetError) as caught:
         run(talk)
     assert caught.value.code == "MB901" and "pgpass" in caught.value.hint
-    assert CANARY not in caught.value.message + talk.text and porter.passwords == [CANARY]
+    assert CANARY not in caught.value.message + talk.text
+    assert porter.passwords == [CANARY] * setup.TRIES
     assert files(home) == ["home", "project"]
 
 
@@ -401,8 +402,8 @@ def login(database, **options):
 def test_a_superuser_may_migrate(database):
     talk = Talk()
     setup.probe(database.parts, talk.say)
-    assert len(talk.heard) == 7 and all(line.startswith("ok: ") for line in talk.heard)
-    assert "note:" not in talk.text
+    assert len(talk.heard) == 9 and all(line.startswith("ok: ") for line in talk.heard)
+    assert [line for line in talk.heard if "note:" in line and "lz4" not in line] == []
 
 
 def test_an_owner_with_createrole_may_migrate_and_is_told_what_only_a_superuser_has(empty):
@@ -437,6 +438,52 @@ def test_a_database_in_another_encoding_is_refused(cluster):
     assert caught.value.code == "MB904" and "LATIN1" in caught.value.hint
 
 
+def test_a_wrong_password_is_asked_for_again_and_the_other_answers_stay(home, run, porter):
+    typed = ["wrong", "worse", CANARY, "fourth"]
+    talk = Talk(Which="existing", Password=[*typed], **{
+        "Host,": f"postgresql://u@127.0.0.1:{porter.port}/d?sslmode=disable&gssencmode=disable"})
+    with pytest.raises(FleetError, match="password authentication failed"):
+        run(talk)
+    assert porter.passwords == typed
+    assert talk.asked == ["Which", "Host,", *["Password"] * setup.TRIES]
+    assert talk.text.count("password authentication failed") == setup.TRIES - 1
+
+
+def test_where_nobody_can_be_asked_again_the_refusal_itself_is_told(home, run):
+    def ask(question: str, default: str, secret: bool = False) -> str:
+        raise FleetError("MB910", "no terminal to ask at")
+
+    with pytest.raises(FleetError) as caught:
+        setup.setup(home / "project", {"PGPASSWORD": "x"}, ask, print, host="127.0.0.1", port="1",
+                    user="u", dbname="d", keep="env")
+    assert caught.value.code == "MB901" and files(home) == ["home", "project"]
+
+
+def test_every_answer_can_be_a_flag_and_the_password_a_variable(home, run, database):
+    parts = {key: database.parts[key] for key in ("host", "port", "user", "dbname")}
+    for keep in ("env", "passfile", "nowhere"):
+        talk = Talk()
+        run(talk, **parts, keep=keep, environ={"PGPASSWORD": database.parts.get("password", "x")})
+        assert talk.asked == [] and ("PGPASSWORD" in written(home)) is (keep == "env")
+    assert (home / "home" / ".pgpass").exists()
+
+
+def test_a_host_that_does_not_answer_is_asked_for_again(home, run, database):
+    talk = Talk(**answers(database, Keep="nowhere") | {
+        "Host,": ["127.0.0.1", database.parts["host"]], "Port": ["1", database.parts["port"]]})
+    run(talk)
+    assert talk.asked.count("Host,") == talk.asked.count("Port") == 2
+    assert talk.asked.count("User") == talk.asked.count("Database") == 1
+    assert "no connection" in talk.text and loaded(home).parts["host"] == database.parts["host"]
+
+
+def test_a_database_that_is_not_there_is_asked_for_again(home, run, database):
+    talk = Talk(**answers(database, Keep="nowhere") | {
+        "Database": ["nobodys", database.parts["dbname"]]})
+    run(talk)
+    assert talk.asked.count("Database") == 2 and talk.asked.count("Host,") == 1
+
+
 def test_a_refused_server_is_not_written(home, run, empty):
     with login(empty) as parts, pytest.raises(FleetError, match="not true"):
         run(Talk(**answers(empty) | {"User": parts["user"], "Password": parts["password"]}))
@@ -446,7 +493,7 @@ def test_a_refused_server_is_not_written(home, run, empty):
 def test_the_preflight_only_reads_and_its_checks_are_sentences(database):
     with config.connect(config.DatabaseConfig(database.parts, {}),
                         options="-c default_transaction_read_only=on") as conn:
-        cursor = conn.execute(setup.PREFLIGHT.read_text("utf-8"))
+        cursor = conn.execute(preflight.PREFLIGHT.read_text("utf-8"))
         rows = cursor.fetchall()
     assert [column.name for column in cursor.description] == ["check_name", "ok", "detail"]
     assert all(" " in name and ok is True and detail for name, ok, detail in rows)

@@ -60,3 +60,11 @@ left join lateral (
 comment on view public._migration_state is
     'What is applied now: yoyo''s marks with the content they stand for. apply_sha256 is null where
 yoyo applied a migration and no runner has adopted it yet.';
+
+do $maintainer$
+begin
+    if to_regprocedure('performance.task_locks()') is not null then  -- psql was here before us
+        grant select, delete on public.yoyo_lock to app_maintainer;
+    end if;
+end
+$maintainer$;

@@ -9,6 +9,9 @@ with fact as (
            r.rolsuper or r.rolcreaterole as makes_roles,
            pg_has_role(r.oid, d.datdba, 'usage') as owner,
            coalesce(has_schema_privilege(to_regnamespace('public'), 'create'), false) as may_create,
+           (select enumvals from pg_catalog.pg_settings
+            where name = 'default_toast_compression') as compressions,
+           coalesce(pg_relation_size(to_regclass('pg_catalog.pg_dist_node')), 0) > 0 as has_nodes,
            quote_ident(r.rolname) as login,
            quote_ident(d.datname) as database
     from pg_catalog.pg_database as d
@@ -41,6 +44,15 @@ cross join lateral (values
      case when f.superuser then 'superuser'
           else 'note: without session_replication_role the JSON import takes a bit longer; '
                'event triggers and disabling foreign keys are not to be had, and not used' end,
+     ''),
+    (8, 'the server compresses with lz4', true,
+     case when 'lz4' = any (f.compressions) then 'lz4'
+          else 'note: it can''t, so the audit log is compressed with pglz, which is slower' end,
+     ''),
+    (9, 'the tables lie on one server', true,
+     case when f.has_nodes
+          then 'note: Citus has nodes; our tables stay on this one: don''t distribute them'
+          else 'no Citus with nodes' end,
      '')
 ) as c (place, check_name, ok, found, remedy)
 order by c.place;

@@ -1,4 +1,15 @@
--- The three schemas.
+-- The three schemas, in a database that can hold what people write.
+
+do $encoding$
+begin
+    if getdatabaseencoding() <> 'UTF8' then
+        raise exception using
+            errcode = 'MB904',
+            message = format('the database is encoded in %s', getdatabaseencoding()),
+            hint    = 'Make another: createdb --template=template0 --encoding=UTF8';
+    end if;
+end
+$encoding$;
 
 create schema core;
 create schema core_partitions;
