@@ -15,7 +15,9 @@ def require(conn: psycopg.Connection, place: str, say: Callable[[str], None],
     """Raises MB904 for the first check that is not true; says those whose detail is noteworthy."""
     rows = conn.execute(PREFLIGHT.read_text("utf-8")).fetchall()
     for check, ok, detail in rows:
-        if not ok or noteworthy(detail):
+        if noteworthy(detail):
             say(f"{'ok' if ok else 'FAILED'}: {check} ({detail})")
-    if failed := [row for row in rows if not row[1]]:
-        raise FleetError("MB904", f"not true: {failed[0][0]}", failed[0][2], place)
+    for check, ok, detail in rows:
+        if not ok:
+            found, _, remedy = detail.partition("; ")
+            raise FleetError("MB904", f"not true: {check} ({found})", remedy, place)

@@ -260,8 +260,13 @@ def test_a_dry_run_says_per_file_what_would_happen_and_changes_nothing(bot):
         "backups/8/2024-01-01.json": ("loaded", 1, 0)}
     assert (row_versions(bot.database), contents(bot.database)) == before
     other = f"{bot.name} II"
-    new = command(bot.database, "import", "--dry-run", bot.folder, "--bot", other, code=6)
-    assert "conversations/7.json" in new.out
+    arguments = ["import", "--dry-run", bot.folder, "--bot", other]
+    grouped = command(bot.database, *arguments, code=6).out.splitlines()
+    assert [line.split()[3:] for line in grouped[1:]] == [
+        ["ignored", "1", "0", "0", "a.tmp"],
+        ["loaded", "3", "6", "0", "backups/8/2024-01-01.json"],
+        ["quarantined", "1", "0", "1", "conversations/9.json"]]
+    assert "conversations/7.json" in command(bot.database, *arguments, "--all", code=6).out
     assert bot.database.execute("select 1 from core.bots where name = %s", [other]) == []
 
 

@@ -120,10 +120,9 @@ def test_yoyo_rolls_back_only_if_no_rows_are_lost(project):
 
 def test_a_database_where_yoyo_committed_and_did_not_mark_is_repaired_by_adopt(yoyoed):
     yoyoed.execute("delete from public._yoyo_migration")
-    assert yoyoed.states() == {FIRST: "pending"}
-    done = yoyoed.call("migrate", code=1)
-    assert "42P06" in done.err and f"next: If it was run by hand, or yoyo was stopped half-way: " \
-        f"runner.py adopt {FIRST}" in done.err
+    assert yoyoed.states() == {FIRST: "adopt"}
+    done = yoyoed.call("migrate", code=4)
+    assert "MB907" in done.err and f"runner.py adopt {FIRST}" in done.err
     assert f"adopted {FIRST}" in yoyoed.call("adopt", FIRST).err
     assert yoyoed.states() == {FIRST: "applied"} and listed(yoyoed) == {FIRST: "A"}
 
@@ -131,10 +130,19 @@ def test_a_database_where_yoyo_committed_and_did_not_mark_is_repaired_by_adopt(y
 def test_sql_run_by_hand_is_adopted(fresh):
     subprocess.run(["psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f",
                     fresh.path(FIRST, "apply")], env=fresh.database.environment(), check=True)
-    assert "MB905" in fresh.call("migrate", code=1).err and not marks(fresh)
+    assert "MB907" in fresh.call("migrate", code=4).err and not marks(fresh)
     assert "dry run" in fresh.call("adopt", "001", "--dry-run").err and not marks(fresh)
     fresh.call("adopt", "001")
     assert fresh.states() == {FIRST: "applied"} and operations(fresh) == [(FIRST, "adopt")]
+
+
+def test_a_later_file_run_by_hand_is_told_by_what_stands_in_the_way(project):
+    project.add("002_a")
+    project.execute("create table public.a (a int)")
+    done = project.call("migrate", code=1)
+    assert "42P07" in done.err and "next: If it was run by hand, or yoyo was stopped half-way: " \
+        "runner.py adopt 002_a" in done.err
+    assert "adopted 002_a" in project.call("adopt", "002_a").err
 
 
 def test_adopt_of_something_that_isnt_there_fails(fresh):

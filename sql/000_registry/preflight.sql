@@ -45,9 +45,9 @@ cross join lateral (values
           else 'note: without session_replication_role the JSON import takes a bit longer; '
                'event triggers and disabling foreign keys are not to be had, and not used' end,
      ''),
-    (8, 'the server compresses with lz4', true,
+    (8, 'long texts in the audit log are compressed', true,
      case when 'lz4' = any (f.compressions) then 'lz4'
-          else 'note: it can''t, so the audit log is compressed with pglz, which is slower' end,
+          else 'note: with pglz, which is slower, since this server lacks lz4' end,
      ''),
     (9, 'the tables lie on one server', true,
      case when f.has_nodes
