@@ -23,6 +23,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 PROJECT = Path(__file__).resolve().parent.parent
 # Nothing of the developer's own settings may reach a test, or a test the developer's database.
 TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
+# Seconds until a test gives up waiting for something to happen; a busy machine is no fault.
+PATIENCE = 300
+SLEEP = f"select pg_sleep({2 * PATIENCE});"  # ends only if somebody ends it
 for name in [n for n in os.environ if n.startswith("PG") or n in (
         "DATABASE_URL", "CURRENT_BOT_ID", "MULTI_BOT_ENABLED")]:
     del os.environ[name]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PROJECT, Database, clone
+from conftest import PATIENCE, PROJECT, Database, clone
 from psycopg import sql
 
 from bench.measure import create_database
@@ -220,7 +220,7 @@ def meanwhile(conn: psycopg.Connection, statement: str) -> Iterator[Future]:
     with (ThreadPoolExecutor(1) as pool,
           psycopg.connect(conn.info.dsn, password=conn.info.password, autocommit=True) as observer):
         future = pool.submit(conn.execute, statement)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not observer.execute("select cardinality(pg_blocking_pids(%s)) > 0",
                                    [conn.info.backend_pid]).fetchone()[0]:
             assert not future.done() and time.monotonic() < deadline, "it did not wait for a lock"

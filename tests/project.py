@@ -23,7 +23,7 @@ from unittest.mock import patch
 import pexpect
 import psycopg
 import pytest
-from conftest import clone, private_server
+from conftest import PATIENCE, clone, private_server
 
 import runner
 from checks import __main__ as make_check
@@ -124,7 +124,8 @@ class Project:
 
     def call(self, *args: str, code: int | None = 0, **env: str) -> Done:
         """As `run`, but within this process, which saves half a second. Not for exec."""
-        env = {"PGOPTIONS": "-cstatement_timeout=20s", **env}  # here nobody else could end it
+        # within this process nobody else could end it
+        env = {"PGOPTIONS": f"-cstatement_timeout={PATIENCE}s", **env}
         out, err = io.StringIO(), io.StringIO()
         with (patch.object(runner, "PROJECT", self.folder), redirect_stdout(out),
               patch.dict(os.environ, self.database.environment(**env), clear=True),
@@ -145,8 +146,9 @@ class Project:
         for name in ("COLUMNS", "NO_COLOR"):
             if name not in env:
                 surrounding.pop(name, None)
-        return pexpect.spawn(sys.executable, ["runner.py", *args], cwd=str(self.folder), timeout=20,
-                             env=surrounding, dimensions=(40, 100), encoding="utf-8")
+        return pexpect.spawn(sys.executable, ["runner.py", *args], cwd=str(self.folder),
+                             timeout=PATIENCE, env=surrounding, dimensions=(40, 100),
+                             encoding="utf-8")
 
     def states(self) -> dict[str, str]:
         """The state of each migration by its id, as `status` tells it."""
@@ -167,7 +169,7 @@ class Project:
         tables = [*CATALOGS, *(name for name in REGISTRY if self.has(name))]
         return {name: self.execute(rows + name)[0][0] for name in tables}
 
-    def wait_for(self, query: str, seconds: float = 20) -> None:
+    def wait_for(self, query: str, seconds: float = PATIENCE) -> None:
         """Returns when the query's first value is true."""
         with self.database.connect() as conn:
             until(lambda: conn.execute(query).fetchone()[0], query, seconds)
@@ -194,7 +196,7 @@ class Project:
 def finish(child: subprocess.Popen, code: int | None = 0, never: Sequence[str] = NEVER) -> Done:
     """Waits for the end of a started child and checks what it left."""
     try:
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         child.kill()
         raise
@@ -216,7 +218,7 @@ def said_of(root: Path, names: set[str]) -> list[str]:
     return said + [line for check in SLOW for line in found(check)]
 
 
-def until(truth: Callable[[], Any], what: str, seconds: float = 20) -> None:
+def until(truth: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
     """Returns when `truth` is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not truth():

@@ -131,7 +131,7 @@ def scraping(folder: Path, target: str) -> Iterator[Prometheus]:
         until(lambda: child.get("/-/ready")[0] == 200, "ready")
         until(lambda: any(float(row["value"][1]) >= 3 for row in found.query(
             "count_over_time(botfleet_up[1m])")), "scraped", 60)
-        until(lambda: all(rule["health"] == "ok" for rule in found.rules()), "rules are read", 60)
+        until(lambda: all(rule["health"] == "ok" for rule in found.rules()), "rules are read")
         yield found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import PROJECT, Database
+from conftest import PATIENCE, PROJECT, Database
 from core_rows import fill, run_runner
 
 CANARY = "canary-4f2b9c"
@@ -62,7 +62,8 @@ def test_a_rotated_password_takes_the_place_of_the_old_one(database: Database):
 
 def test_a_password_that_was_asked_for_is_not_shown(database: Database):
     child = pexpect.spawn(sys.executable, [str(PROJECT / "runner.py"), "bot", "add", "x", "--ask"],
-                          env=database.environment(TERM="xterm"), encoding="utf-8", timeout=20)
+                          env=database.environment(TERM="xterm"), encoding="utf-8",
+                          timeout=PATIENCE)
     for prompt in ("Password: ", "Again: "):
         child.expect(prompt)
         child.sendline(CANARY)

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Database
+from conftest import PATIENCE, PROJECT, Database
 from core_rows import migrator
 from import_helpers import EXAMPLES, NO_LOG, SEED, TORTURE, contents, faults
 from project import until
@@ -172,7 +172,7 @@ def test_a_killed_import_ends_like_an_undisturbed_one(
         child = start(stage, folder)
         time.sleep(rng.uniform(0, seconds / OF_ONE))
         way = kill(rng, child, stage, own_server)
-        _, noise = child.communicate(timeout=60)
+        _, noise = child.communicate(timeout=PATIENCE)
         assert "Traceback" not in noise and "the runner failed" not in noise, noise
         own_server.start()  # if it was killed
         with stage.connect(options=NO_LOG) as conn:
@@ -186,6 +186,6 @@ def test_a_killed_import_ends_like_an_undisturbed_one(
             ways.append(way)
             tally.kills[way] += 1
     child = start(stage, folder)
-    assert json.loads(child.communicate(timeout=60)[0]) and child.returncode in (0, 6)
+    assert json.loads(child.communicate(timeout=PATIENCE)[0]) and child.returncode in (0, 6)
     assert contents(stage) == wanted, ways
     tally.good += 1

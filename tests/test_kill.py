@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE, Database
 from project import FIRST, Project, until
 
 from fleet import server
@@ -78,7 +78,7 @@ def test_a_kill_at_any_moment_leaves_whole_migrations(stage, own_server, seconds
         until(lambda: own_server.pid() is None, "the postmaster is gone")
     else:
         child.send_signal(signal.SIGKILL if way == "kill -9" else signal.SIGINT)
-    _, noise = child.communicate(timeout=30)
+    _, noise = child.communicate(timeout=PATIENCE)
     assert "Traceback" not in noise and "the runner failed" not in noise, noise
     codes = {"kill -9": (-9, 0), "Ctrl-C": (130, -2, 0), "postmaster": (1, 0)}[way]
     assert child.returncode in codes, f"{way}: {child.returncode}, {noise}"

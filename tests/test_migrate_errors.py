@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from conftest import SLEEP
 from project import Project, finish
 
 pytest_plugins = "project"
@@ -265,7 +266,7 @@ def test_a_login_without_rights_is_told_which_one(fresh):
 # Ends that nobody wished for ---------------------------------------------------
 
 
-SLEEPY = ("create table public.a (a int);\nselect pg_sleep(30);\n")
+SLEEPY = f"create table public.a (a int);\n{SLEEP}\n"
 
 
 def no_trace_of_it(project: Project) -> None:
@@ -273,7 +274,7 @@ def no_trace_of_it(project: Project) -> None:
     assert not project.has("public.a")
     project.wait_for("select not exists (select from pg_locks where locktype = 'advisory'"
                      " and database = (select oid from pg_database"
-                     " where datname = current_database()))", 5)
+                     " where datname = current_database()))")
     project.path("002_a", "apply").write_text("create table public.a (a int);\n")
     assert "1 migrated" in project.call("migrate").err
     assert project.execute("select count(*) from public.yoyo_lock") == [(0,)]

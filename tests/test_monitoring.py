@@ -155,7 +155,7 @@ def test_alerts_speak_of_what_is_wrong_now(prometheus):
     def pending():
         return {(alert["labels"]["alertname"], alert["labels"].get("bot_id")): alert
                 for alert in prometheus.ask("alerts")["alerts"]}
-    until(lambda: ("BotfleetQuarantinedFiles", "4") in pending(), "quarantine is pending", 30)
+    until(lambda: ("BotfleetQuarantinedFiles", "4") in pending(), "quarantine is pending")
     summary = pending()[("BotfleetQuarantinedFiles", "4")]["annotations"]["summary"]
     assert re.fullmatch(r"Files of bot 4 in quarantine: \d+", summary)
     by_load = {"BotfleetAbsent", "BotfleetLockWait", "BotfleetOldTransaction"}  # on a slow machine
@@ -169,7 +169,7 @@ def test_alerts_speak_of_what_is_wrong_now(prometheus):
 def test_prometheus_answers_every_panel(prometheus, dashboard):
     for title, expression in expressions(dashboard):
         if not set(re.findall(NAME, expression)) <= MAY_BE_EMPTY or "vector" in expression:
-            until(lambda text=expression: prometheus.query(text), f"{title}: {expression}", 10)
+            until(lambda text=expression: prometheus.query(text), f"{title}: {expression}")
         else:
             prometheus.query(expression)
 
@@ -181,7 +181,7 @@ def test_what_may_be_empty_is_empty(prometheus):
 
 def test_a_check_that_found_nothing_is_well(prometheus, fleet):
     """As runner.py health has it: a series that is not there could as well not be measured."""
-    until(lambda: prometheus.query("botfleet_health"), "scraped", 10)  # one may have come too late
+    until(lambda: prometheus.query("botfleet_health"), "scraped")  # one may have come too late
     found = {row["metric"]["check"]: row["value"][1] for row in prometheus.query("botfleet_health")}
     assert found["invalid_indexes"] == "0"
     assert found.keys() == {name for name, in fleet.execute(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+from conftest import SLEEP
 from project import FIRST, ORIGIN, Project, finish, until
 
 from fleet import sqlfile
@@ -283,7 +284,7 @@ def stopped(project: Project, at: str) -> subprocess.Popen:
     if at == "in a build":
         add(project)
         return project.start("migrate")
-    add(project, APPLY.replace(PLACES[at], f"select pg_sleep(30);\n{PLACES[at]}"))
+    add(project, APPLY.replace(PLACES[at], f"{SLEEP}\n{PLACES[at]}"))
     child = project.start("migrate")
     project.runner_is_asleep()
     return child
@@ -317,7 +318,7 @@ def test_killed_anywhere_the_next_run_finishes_it(project, at, way):
 def test_a_rollback_that_was_killed_is_finished_by_the_next(project):
     add(project)
     project.call("migrate")
-    add(project, rollback=ROLLBACK.replace("\nreset", "select pg_sleep(30);\n\nreset"))
+    add(project, rollback=ROLLBACK.replace("\nreset", f"{SLEEP}\n\nreset"))
     child = project.start("rollback", "--last", "--yes")
     project.runner_is_asleep()
     child.kill()

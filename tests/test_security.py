@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PROJECT, Database, clone
+from conftest import PATIENCE, PROJECT, Database, clone
 from core_rows import (
     MIGRATIONS,
     TABLES,
@@ -273,9 +273,9 @@ def test_writers_that_never_stop_lose_to_the_drop_and_leave_no_orphans(database:
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write, chat) for chat in (1, 1, 2, 3)]
         for _ in range(40):
-            assert under_way.acquire(timeout=30)
+            assert under_way.acquire(timeout=PATIENCE)
         database.execute("select security.drop_bot(%s, p_discard => true)", [bot])
-        faults = [writer.exception(30) for writer in writers]
+        faults = [writer.exception(PATIENCE) for writer in writers]
     assert all(isinstance(fault, psycopg.Error) for fault in faults), faults
     with database.connect() as conn:
         assert kept(conn, bot) == dict.fromkeys(TABLES, 0)

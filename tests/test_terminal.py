@@ -6,6 +6,7 @@ import time
 
 import pexpect
 import pytest
+from conftest import PATIENCE, SLEEP
 from project import FIRST, Project
 
 pytest_plugins = "project"
@@ -119,7 +120,7 @@ def test_no_lock_is_held_while_a_question_waits(shared):
 
 
 def test_ctrl_c_at_work_in_a_terminal_exits_130(project):
-    project.add("002_a", "create table public.a (a int); select pg_sleep(30);")
+    project.add("002_a", f"create table public.a (a int); {SLEEP}")
     terminal = project.terminal("migrate")
     project.runner_is_asleep()
     terminal.sendintr()
@@ -129,14 +130,14 @@ def test_ctrl_c_at_work_in_a_terminal_exits_130(project):
 
 def test_a_hangup_or_term_ends_the_runner_and_keeps_nothing(project):
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        project.add("002_a", "create table public.a (a int); select pg_sleep(30);")
+        project.add("002_a", f"create table public.a (a int); {SLEEP}")
         child = project.start("migrate")
         project.runner_is_asleep()
         child.send_signal(ending)
-        _, noise = child.communicate(timeout=20)
+        _, noise = child.communicate(timeout=PATIENCE)
         assert child.returncode != 0 and "Traceback" not in noise
         project.wait_for("select not exists (select from pg_stat_activity where application_name"
-                         " = 'runner migrate' and datname = current_database())", 5)
+                         " = 'runner migrate' and datname = current_database())")
         assert not project.has("public.a")
     project.add("002_a")
     assert "1 migrated" in project.run("migrate").err
