@@ -21,8 +21,8 @@ STUCK = ("2BP01", "42P13", "42P16", "42809")
 EXPECT = "select security.expect_inventory();\n"
 SETTINGS = """\
 set local search_path = pg_catalog, pg_temp;
-set local lock_timeout = '3s';
-set local row_security = on;
+set local quote_all_identifiers = off; set local standard_conforming_strings = on;
+set local lock_timeout = '3s'; set local row_security = on;
 set local check_function_bodies = off;
 """
 # verify_seals wants an entry whenever something of the audit's machinery was touched

@@ -15,6 +15,7 @@ import psycopg
 from dotenv import dotenv_values
 from psycopg.conninfo import conninfo_to_dict
 
+from fleet import settings
 from fleet.errors import USAGE, FleetError
 
 _KNOWN = psycopg.pq.Conninfo.get_defaults()
@@ -166,13 +167,16 @@ def load(project: Path, environ: Mapping[str, str],
                           tuple(warnings))
 
 
-def connect(config: DatabaseConfig, **extra: str) -> psycopg.Connection:
+def connect(config: DatabaseConfig, **extra: str) -> settings.Connection:
     """An open autocommit connection; raises FleetError MB901 that says what to do next."""
-    arguments = {"connect_timeout": "10", "application_name": "bot-fleet", **config.parts, **extra}
+    arguments = {"connect_timeout": "10", "application_name": "bot-fleet", **config.parts,
+                 "client_encoding": "utf8", **extra}
     try:
         # A variable whose part is said does no harm: left alone for the threads beside us.
         with _environment({}, LIBPQ - {VARIABLES.get(key) for key in arguments}):
-            return psycopg.connect(**arguments, autocommit=True)
+            conn = settings.Connection.connect(**arguments, autocommit=True, prepare_threshold=None)
+        conn.settle()
+        return conn
     except (psycopg.Error, UnicodeError) as error:  # UnicodeError: no possible host name
         fact = re.sub("^connection .*?: (.* failed: )?(FATAL: +)?", "", str(error).split("\n")[0])
         part, hint = next(rest for pattern, *rest in _HINTS if re.search(pattern, str(error)))

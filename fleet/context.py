@@ -2,13 +2,13 @@
 
 import argparse
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from fleet import config, files, registry, sqlfile
 from fleet.errors import DONE, FleetError
@@ -53,17 +53,9 @@ class Context:
             self.screen.say("starting the embedded server")
             self.embedded.start()
             del self.target  # only now is it known where its socket is
-        conn = config.connect(self.target, application_name=f"runner {self.args.command}",
-                              client_encoding="utf8", **parts)
-        conn.prepare_threshold = None
-        # our own reads must fail, not come back empty, where row level security would filter them
-        conn.execute("select set_config('app.actor', %s, false),"
-                     " set_config('app.correlation_id', %s, false),"
-                     " set_config('row_security', 'off', false)",
-                     [registry.actor(), self.correlation_id])
-        # a killed runner's statement must not hold its locks to the end (Windows can't notice)
-        with suppress(psycopg.errors.InvalidParameterValue):
-            conn.execute("set client_connection_check_interval = '1s'")
+        conn = config.connect(self.target, application_name=f"runner {self.args.command}", **parts)
+        conn.pins |= {"app.actor": sql.quote(registry.actor(), conn),
+                      "app.correlation_id": sql.quote(self.correlation_id, conn)}
         conn.add_notice_handler(lambda diag: self.screen.say(
             f"{(diag.severity or 'notice').lower()}: {diag.message_primary}"))
         return conn

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from psycopg import sql
+from psycopg import Cursor, sql
 
 from fleet import server
 from fleet.command import YES, Command, arg
@@ -50,6 +50,7 @@ def reset(ctx: Context) -> int:
     ctx.screen.confirm(f"Drop database {name} of the embedded server, with all that is in it?",
                        ctx.args.yes)
     with ctx.connect(dbname="postgres") as conn:
+        conn.cursor_factory = Cursor  # what makes a database can't be in a transaction
         server.drop_database(conn, name)
         conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     ctx.args.to = None

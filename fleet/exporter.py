@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError, writing
 
-PATIENCE = "10s"  # Prometheus gives a scrape as long
+PATIENCE = "'10s'"  # Prometheus gives a scrape as long
 UP = "1: the database answers."
 
 
@@ -41,7 +41,7 @@ def families(ctx: Context) -> list[Metric]:
     """What performance.metrics says now, on a connection of its own. Raises what that raises."""
     found: dict[str, Metric] = {}
     with ctx.connect() as conn:
-        conn.execute("select set_config('statement_timeout', %s, false)", [PATIENCE])
+        conn.pins["statement_timeout"] = PATIENCE
         for name, labels, value, help_text, kind in conn.execute(
                 "select name, labels, value, help, type from performance.metrics"):
             found.setdefault(name, Metric(name, help_text, kind)).add_sample(name, labels, value)

@@ -95,7 +95,7 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
         if ctx.args.dry_run:  # one transaction, to be rolled back
             return nullcontext(conn)
         other = ctx.connect()
-        other.execute("set synchronous_commit = off")  # a batch lost in a crash is read again
+        other.pins["synchronous_commit"] = "off"  # a batch lost in a crash is read again
         return other
 
     with progress(ctx.screen, "importing", octets) as advance:

@@ -32,6 +32,7 @@ def on_server(parts: dict[str, str]) -> Iterator[dict[str, str]]:
     name = f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}"
     target = config.DatabaseConfig(parts, {})
     with config.connect(target, application_name="runner scratch") as conn:
+        conn.cursor_factory = psycopg.Cursor  # what makes a database can't be in a transaction
         for (old,) in conn.execute(
                 "select d.datname from pg_database as d where pg_has_role(d.datdba, 'usage')"
                 " and d.datname ~ %s and split_part(d.datname, '_', 3)::bigint < %s",

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from fleet import preflight, registry, sqlfile
+from fleet import preflight, registry, settings, sqlfile
 from fleet.command import Command, arg
 from fleet.context import Context
 from fleet.errors import BUSY, DRIFT, FleetError
@@ -117,7 +117,7 @@ class Session:
         return self.run("apply", migration, script, apply)
 
     def run(self, operation: str, migration: Migration, script: sqlfile.Script,
-            step: Callable[[Migration, str, float], None], *settings: tuple[str, str]) -> bool:
+            step: Callable[[Migration, str, float], None], *given: tuple[str, str]) -> bool:
         """Runs a script and its step; False if a dry run could only show what it would do."""
         started = time.monotonic()
         if not script.in_transaction:
@@ -126,20 +126,21 @@ class Session:
                 stepwise.show(script, migration.id, self.say)
                 return False
             registry.expect(self.conn, migration.id)
-            stepwise.run(self.conn, script, self.say, RETRIES, settings)
+            stepwise.run(self.conn, script, self.say, RETRIES, given)
         self.atomically(operation, migration, step, started)
         return True
 
     def _apply_whole(self, migration: Migration, script: sqlfile.Script) -> None:
         try:
             registry.expect(self.conn)
-            sqlfile.run(self.conn, script)
+            with settings.as_connected(self.conn):
+                sqlfile.run(self.conn, script)
+                sqlfile.check_constraints(self.conn, script)
         except FleetError as fault:
             if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
                               f"runner.py adopt {migration.id}. Otherwise remove what is there.")
             raise
-        sqlfile.check_constraints(self.conn, script)
 
     def _mark(self, migration: Migration, operation: str, started: float) -> None:
         require(self.conn, migration)
@@ -152,7 +153,6 @@ class Session:
         for attempt, pause in enumerate((*RETRIES, None), 1):
             try:
                 with self.conn.transaction():
-                    self.conn.execute(sqlfile.AS_CONNECTED)
                     step(migration, operation, started)
                 break
             except FleetError as fault:

@@ -4,7 +4,7 @@ import time
 
 import psycopg
 
-from fleet import files, registry, sqlfile
+from fleet import files, registry, settings, sqlfile
 from fleet.command import DISCARD, YES, Command, arg
 from fleet.context import Context
 from fleet.errors import DRIFT, FleetError
@@ -69,8 +69,9 @@ def _undo(session: Session, migration: Migration, discard_data: str) -> bool:
     def step(target: Migration, operation: str, started: float) -> None:
         if script.in_transaction:
             registry.expect(session.conn)
-            session.conn.execute("select set_config(%s, %s, true)", setting)
-            sqlfile.run(session.conn, script)
+            with settings.as_connected(session.conn):
+                session.conn.execute("select set_config(%s, %s, true)", setting)
+                sqlfile.run(session.conn, script)
         registry.unmark(session.conn, target.id, time.monotonic() - started)
 
     return session.run("rollback", migration, script, step, setting)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import config, server, sqlfile
+from fleet import config, server, settings, sqlfile
 from fleet.errors import FleetError
 from fleet.files import Migration
 
@@ -32,12 +32,6 @@ SURROUNDINGS = """
            (select enumvals::text from pg_settings where name = 'default_toast_compression'),
            to_char(now() at time zone 'UTC', 'YYYY-MM'), r.rolsuper or r.rolcreatedb
     from pg_roles as r where r.rolname = current_user"""
-# Texts of the catalog are written as these settings say.
-PINNED = """
-    select set_config(name, value, true)
-    from (values ('search_path', 'pg_catalog, pg_temp'), ('quote_all_identifiers', 'off'),
-                 ('datestyle', 'ISO, MDY'), ('intervalstyle', 'postgres'), ('timezone', 'UTC'),
-                 ('extra_float_digits', '1'), ('bytea_output', 'hex')) as s (name, value)"""
 
 
 @dataclass(frozen=True)
@@ -137,21 +131,20 @@ def kept(order: Mapping[str, object]) -> Iterator[dict[str, str]]:
 def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
     """Runs the files in an empty database, reads what came of it, undoes it. Raises MB905."""
     target = config.DatabaseConfig(parts, {})
-    with config.connect(target, application_name="runner scratch", client_encoding="utf8") as conn:
-        conn.prepare_threshold = None
-        with conn.transaction(force_rollback=True):
-            for migration in files:
-                conn.execute(sqlfile.AS_CONNECTED)
+    with (config.connect(target, application_name="runner scratch") as conn,
+          conn.transaction(force_rollback=True)):
+        for migration in files:
+            with settings.as_connected(conn):
                 sqlfile.run(conn, alone(migration.script("apply")))
                 conn.execute("set constraints all immediate")
+        with settings.as_connected(conn):
             _check_bodies(conn, files)
-            return read(conn)
+        return read(conn)
 
 
 def _check_bodies(conn: psycopg.Connection, files: list[Migration]) -> None:
     """Raises MB905 for a body that can't run: the files' headers leave that open until all of the
     tables are there."""
-    conn.execute(sqlfile.AS_CONNECTED)
     for language, validator in (("plpgsql", "plpgsql_validator"), ("sql", "fmgr_sql_validator")):
         try:
             conn.execute(f"select {validator}(p.oid) from pg_proc as p join pg_language as l"  # noqa: S608
@@ -187,7 +180,6 @@ def alone(script: sqlfile.Script) -> sqlfile.Script:
 def read(conn: psycopg.Connection) -> Content:
     """The facts and the code of the database that `conn` is in; reads only."""
     with conn.transaction():
-        conn.execute(PINNED)
         facts = {(kind, name): text for kind, name, text in conn.execute(
             "select kind, object, definition from security.inventory() where scope = 'database'")}
         pieces = {}

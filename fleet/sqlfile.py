@@ -41,10 +41,6 @@ HINTS = {
     "57P05": "The session was idle longer than idle_session_timeout.",
 }
 ENDED = {"25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}  # the session was
-# A file finds the settings that psql and yoyo would give it: neither what another file set (nor, in
-# a dry run, its `set local`), nor our own row_security = off.
-AS_CONNECTED = """select set_config(name, reset_val, true) from pg_settings
-                   where source = 'session' and name <> 'client_connection_check_interval'"""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 import psycopg
 
-from fleet import registry, sqlfile
+from fleet import registry, settings, sqlfile
 from fleet.errors import BUSY, FleetError
 
-OURS = ("app.actor", "app.correlation_id", "client_connection_check_interval")
 BUILD = re.compile(r"create\s+(unique\s+)?index\s+concurrently\b", re.I)
 CLEAR = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\b", re.I)
 REPEATABLE = ("; the next run begins with the first again, so let each be repeatable: before"
@@ -20,14 +19,14 @@ REPEATABLE = ("; the next run begins with the first again, so let each be repeat
 
 
 def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], None],
-        pauses: Sequence[float], settings: Sequence[tuple[str, str]] = ()) -> None:
+        pauses: Sequence[float], given: Sequence[tuple[str, str]] = ()) -> None:
     """Executes a script whose statements can't be in a transaction; each is committed by itself.
 
     Repeats one that could not have its lock. Raises MB905; its hint says what is kept.
     """
     sqlfile.refuse(script)
     found, tries, number = script.split(), Counter(), 0
-    with _as_connected(conn, settings):
+    with _as_connected(conn, given):
         while number < len(found):
             at, text = found[number]
             try:
@@ -76,21 +75,16 @@ def _kept(number: int) -> str:
 
 
 @contextmanager
-def _as_connected(conn: psycopg.Connection, settings: Sequence[tuple[str, str]]) -> Iterator[None]:
+def _as_connected(conn: psycopg.Connection, given: Sequence[tuple[str, str]]) -> Iterator[None]:
     """Gives a script the settings that psql would, and none of what it sets to the next."""
     reset = "reset session authorization; reset role; reset all"
-    names = (*OURS, "row_security")
-    kept = {name: conn.execute("select current_setting(%s, true)", [name]).fetchone()[0] or ""
-            for name in names}
     conn.execute(reset)
-    _set(conn, [(name, kept[name]) for name in OURS] + list(settings))
+    settings.pin(conn, "set", settings.STAYS)
+    for name, value in given:
+        conn.execute("select set_config(%s, %s, false)", [name, value])
     try:
         yield
     finally:
         registry.clean_up(conn, reset)
-        _set(conn, kept.items())
-
-
-def _set(conn: psycopg.Connection, settings: Sequence[tuple[str, str]]) -> None:
-    for name, value in settings:
-        registry.clean_up(conn, "select set_config(%s, %s, false)", name, value)
+        if not conn.broken:
+            settings.pin(conn, "set", settings.ALWAYS)

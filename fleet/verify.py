@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import registry, sqlfile
+from fleet import registry, settings, sqlfile
 from fleet.command import BOT, Command, arg
 from fleet.context import Context
 from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, FleetError
@@ -16,6 +16,7 @@ def check(conn: psycopg.Connection, migration: Migration) -> list[tuple[str, boo
     """The rows of verify.sql: (check_name, ok, detail); one that fails to run is a row too."""
     try:
         with conn.transaction(force_rollback=True):  # its settings go with it
+            conn.execute(settings.AS_CONNECTED)
             conn.execute("set transaction read only; set local row_security = off")
             rows = sqlfile.run(conn, migration.script("verify"))
             if rows and len(rows[0]) == 3:
