@@ -8,7 +8,8 @@ from checks import codes, python, readme, rules, sql, tools
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = (
     tools.ruff, tools.squawk, tools.pgspot,
-    sql.parse, sql.headers, sql.outside, sql.parts, sql.mirrored, rules.code, rules.text,
+    sql.parse, sql.headers, sql.outside, sql.parts, sql.mirrored, sql.backslashes,
+    rules.code, rules.text, rules.quoting,
     codes.known, codes.removed, python.docstrings, python.imports, python.lengths, python.sizes,
     python.circles, python.loading,
     readme.tables)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from checks.tree import files, place, read
 
-STRING = r"'((?:[^']|'')*)'"
+STRING = r"e?'((?:[^']|'')*)'"
 ROW = re.compile(rf"^ *\('(MB\d\d\d)',\s*{STRING},\s*{STRING},\s*{STRING}\)", re.M)
 DELETE = re.compile(r"delete from core\.error_code\s+where code ((?:in|like|between)\s[^;]*);")
 USE = re.compile(r"(?:\berrcode\s*=\s*|\bFleetError\(\s*)f?[\"'](.*?)[\"']|[\"'](MB\d\d\d)[\"']")
@@ -29,7 +29,8 @@ def rows(root: Path) -> list[Row]:
     for path in files(root, "sql/*/*.sql"):
         text = read(root, path)
         for row in ROW.finditer(text):
-            code, _, meaning, remedy = (value.replace("''", "'") for value in row.groups())
+            code, _, meaning, remedy = (
+                value.replace("''", "'").replace("\\\\", "\\") for value in row.groups())
             found.append(Row(path, place(path, text, row.start()), code, meaning, remedy))
     return sorted(found, key=lambda row: row.code)
 

@@ -50,11 +50,21 @@ CODE = (
      f"split it: the body has more than {SCREEN} lines"),
     (r"\bwhen\s+others\s+then\b(?:(?!\braise\s*(?:;|exception\b)|\bsqlerrm\b)[\s\S])*?\bend\s*(?:;|\$)",
      "*", "name the conditions, keep sqlerrm, or raise again before the handler ends"),
+    (r"^set local search_path = pg_catalog, pg_temp;\n(?!set local quote_all_identifiers = off;\n)",
+     "*", "let `set local quote_all_identifiers = off;` follow: what it makes holds names"),
     (r"\braise\b(?!\s*;|\s+(?:debug|log|info|notice|warning|exception)\b)", "*", "name its level"),
     (r"\braise\s+exception\b(?![^;]*\berrcode\s*=\s*')", "*", "give it errcode = 'MBnnn'"),
     (r"\braise\s+exception\b(?!\s+'|[^;]*\bmessage\s*=)", "*", "give it a message"),
     (r"\braise\s+exception\b(?![^;]*\bhint\s*=)", "*", "give it a hint: the next step"),
 )
+
+# What makes SQL, or the text of a name: by %I, by a function, from a reg… type.
+WRITES = re.compile(r"\bexecute\b(?!\s+(?:function|on)\b)|\bpg_get_\w+|\bpg_(?:identify|describe)"
+                    r"_object\b|\bquote_ident\b|\bformat_type\b|::reg\w+::text|\brelation::text"
+                    r"|%(?:\d+\$)?I")
+NAMES = re.compile(r"\b(\w+)\s+reg(?:class|proc\w*|type|role|namespace)\b|[\w)]::reg\w+")
+ROUTINE = re.compile(r"^create (?:or replace )?(?:function|procedure) ([\w.]+)\b"
+                     r".*?\bas (\$\w*\$)(.*?)\2", re.S | re.M)
 
 
 def text(root: Path) -> Iterator[str]:
@@ -72,6 +82,26 @@ def code(root: Path) -> Iterator[str]:
         else:
             yield from _find(path, text, CODE)
             yield from _find(path, CLEARED.sub(lambda pair: sql.blank(pair[0]), text), STEPWISE)
+
+
+def quoting(root: Path) -> Iterator[str]:
+    """A routine that makes SQL, or the text of a name, says how names are written."""
+    for path in files(root, "sql/*.sql"):
+        content = read(root, path)
+        for found in ROUTINE.finditer(content):
+            head = content[found.start():found.start(3)]
+            if "\nset quote_all_identifiers = off\n" not in head and _names(head, found[3]):
+                yield (f"{place(path, content, found.start())}: {found[1]}: let it set "
+                       "quote_all_identifiers = off")
+
+
+def _names(head: str, body: str) -> bool:
+    """Whether code makes SQL or the text of a name."""
+    head, body = (re.sub(r"--.*", "", code) for code in (head, body))
+    typed = [found[1] or "" for found in NAMES.finditer(head + body)]
+    known = "|".join(filter(None, typed)) or "$^"
+    return bool(WRITES.search(body)
+                or (typed and re.search(rf"\bformat\(|\b(?:{known})::text", body)))
 
 
 def _find(path: str, content: str, rules: tuple) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pglast
@@ -52,6 +53,25 @@ def server_text(text: str) -> str:
 def blank(text: str) -> str:
     """Blanks in place of all but the ends of lines."""
     return re.sub(r"[^\n]", " ", text)
+
+
+def backslashes(root: Path) -> Iterator[str]:
+    """A string that holds a backslash begins with e, and so means the same in every session."""
+    for path in files(root, "sql/*.sql"):
+        text = read(root, path)
+        for start in _plain_backslashes(server_text(text)):
+            yield f"{place(path, text, start)}: write e'…', or standard_conforming_strings decides"
+
+
+def _plain_backslashes(text: str) -> Iterator[int]:
+    with suppress(ParseError):
+        for token in pglast.scan(text):
+            word = text[token.start:token.end + 1]
+            if body := DOLLAR_QUOTED.fullmatch(word):
+                inside = token.start + len(body[1])
+                yield from (inside + start for start in _plain_backslashes(body[2]))
+            elif word[0] == "'" and "\\" in word:
+                yield token.start
 
 
 def parse(root: Path) -> Iterator[str]:

@@ -77,6 +77,17 @@ FAULTS = (
      "give it a message"),
     (rules.code, APPLY, PLPGSQL.format("§" + RAISE.replace(", hint = 'b'", "")),
      "give it a hint"),
+    (rules.code, APPLY, "§set local search_path = pg_catalog, pg_temp;\nselect 1;\n",
+     "let `set local quote_all_identifiers = off;` follow"),
+    *((rules.quoting, PART, PLPGSQL.replace("create", "§create").format(body), "core.f: let it set")
+      for body in ("execute 'select 1';", "perform format('%I', 'a');",
+                   "perform quote_ident('a');", "perform pg_get_viewdef(1::oid);",
+                   "perform oid::regclass::text from pg_class;",
+                   "perform format('%s', oid::regrole) from pg_roles;")),
+    (rules.quoting, PART, PLPGSQL.replace("create", "§create").replace("f()", "f(p_a regclass)")
+     .format("perform p_a::text;"), "core.f: let it set"),
+    (sql.backslashes, APPLY, "select §'\\d';\n", "write e'…'"),
+    (sql.backslashes, APPLY, PLPGSQL.format("perform e'\\\\d', §'\\d';"), "write e'…'"),
     (rules.text, APPLY, "select\t§1;\n", "write blanks for tabs"),
     (rules.text, APPLY, "select 1;§ \n", "none at the end"),
     (rules.text, APPLY, f"§-- {'x' * 98}\n", "more than 100 columns"),
@@ -155,6 +166,7 @@ def without_transaction(root: Path, entry: bool = True) -> None:
     text = (root / APPLY).read_text("utf-8").replace("set local", "set")
     text = text.replace("\n\n", "\n-- transaction: none\n\n", 1)
     (root / APPLY).write_text(text + "reset search_path;\nreset lock_timeout;\n"
+                             "reset quote_all_identifiers;\n"
                              "reset check_function_bodies;\n", "utf-8")
     if entry:
         path = root / "sql/001_core_schema.py"

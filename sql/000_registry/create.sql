@@ -4,6 +4,7 @@
 -- undo:    drop view public._migration_state; drop table public._migration_history
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 
 create table public._migration_history (

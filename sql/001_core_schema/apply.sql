@@ -5,6 +5,7 @@
 --          rows
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 set local check_function_bodies = off;  -- code may know what a later migration adds
 

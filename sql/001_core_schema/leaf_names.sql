@@ -20,6 +20,7 @@ create function core.leaf_name(p_table regclass, p_suffix text)
 returns text
 language sql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select format('%I.%I', n.nspname || '_partitions', c.relname || '_' || p_suffix)
 from pg_class as c
@@ -35,6 +36,7 @@ create function core.leaves(p_table regclass)
 returns table (leaf regclass, bound text)
 language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if not exists (select from pg_partitioned_table where partrelid = p_table) then

@@ -17,6 +17,7 @@ create function core.run_leaf_hooks(p_leaf regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_hook  regproc;
@@ -35,6 +36,7 @@ create function core.ensure_keys(p_table regclass, p_remainder integer)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_leaf  regclass := core.leaf_name(p_table, 'p' || p_remainder)::regclass;
@@ -64,6 +66,7 @@ create function core.make_leaf(p_table regclass, p_remainder integer)
 returns regclass
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_leaf  text := core.leaf_name(p_table, 'p' || p_remainder);
@@ -88,6 +91,7 @@ create function core.missing_leaves(p_remainder integer)
 returns table (relation regclass, has_leaf boolean)
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select t.relation, l.leaf is not null
 from core.hash_tables() with ordinality as t (relation, place)

@@ -4,6 +4,7 @@ create function core.ensure_partition(p_table regclass, p_at timestamptz)
 returns regclass
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 set timezone = 'UTC'
 set datestyle = 'ISO'
 as $func$
@@ -60,6 +61,7 @@ create function core.month_column(p_table regclass)
 returns name
 language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_column  name;

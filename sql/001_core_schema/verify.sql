@@ -1,6 +1,7 @@
 -- 001_core_schema: is it there, and is it whole? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local jit = off;  -- compiling this query takes a hundred times as long as running it
 
 with five (oid) as (
@@ -15,7 +16,7 @@ with five (oid) as (
     select l.leaf, k.parent || '_fk' as key_name,
            format('FOREIGN KEY (%1$s) REFERENCES %2$s(%1$s)', k.key_columns,
                   core.leaf_name(format('core.%I', k.parent),
-                                 'p' || substring(l.bound from 'remainder (\d)'))) as definition
+                                 'p' || substring(l.bound from e'remainder (\\d)'))) as definition
     from core.foreign_keys() as k
     join leaf as l on l.root = format('core.%I', k.child)::regclass
 ), result (place, check_name, offenders) as (
@@ -248,7 +249,7 @@ with five (oid) as (
     select 18, 'every code that a function raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
-        cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
+        cross join lateral regexp_matches(p.prosrc, e'''(MB\\d{3})''', 'g') as m (code)
         where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
           and not exists (select from core.error_code as e where e.code = m.code[1]))
 )

@@ -86,6 +86,7 @@ create function security.run_acceptance_hooks()
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_hook  regproc;

@@ -4,6 +4,7 @@ create function security.create_login(p_name text, p_what text, p_verifier text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.require_verifier(p_verifier);
@@ -38,6 +39,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_level  text := case when p_is_super then 'app_super_admin' else 'app_admin' end;
@@ -63,6 +65,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.create_login(p_name, 'worker', p_verifier);
@@ -79,6 +82,7 @@ create function security.require_login(p_name text)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if security.login_kind(to_regrole(quote_ident(p_name))) in ('admin', 'worker') then
@@ -98,6 +102,7 @@ create function security.grant_bot(p_bot_id bigint, p_name text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('grant %I to %I', security.require_bot(p_bot_id), p_name)
@@ -133,6 +138,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_login  text := security.require_bot(p_bot_id);
@@ -147,7 +153,7 @@ begin
         raise exception using
             errcode = 'MB101',
             message = format('%s stays a member of %s, by another''s grant', p_name, v_login),
-            hint    = format('As a superuser: revoke %I from %I granted by <who \drg names>.',
+            hint    = format(e'As a superuser: revoke %I from %I granted by <who \\drg names>.',
                              v_login, p_name);
     end if;
     perform security.run_event_hooks(

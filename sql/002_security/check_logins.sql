@@ -4,6 +4,7 @@ create function security.check_strangers()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with stranger as (
     select format('%s of %s', r.rolname, o.rolname) as shown, o.kind,
@@ -51,6 +52,7 @@ create function security.check_logins()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with login as (
     select r.rolname, r.oid, shobj_description(r.oid, 'pg_authid') as mark,

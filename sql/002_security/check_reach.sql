@@ -4,6 +4,7 @@ create function security.check_reach()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with reached as (
     select distinct c.oid, c.relrowsecurity and c.relforcerowsecurity as is_forced

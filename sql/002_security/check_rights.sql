@@ -4,6 +4,7 @@ create function security.check_grants()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with granted as (
     select c.oid::regclass as relation, c.relkind = 'S' as is_sequence, t.attname as column_name,
@@ -61,6 +62,7 @@ create function security.check_entries()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select 'a schema of ours lets roles of ours in, and nobody make things there', count(*) = 0,
        'critical', string_agg(format('%s on %s to %s', a.privilege_type, n.nspname,

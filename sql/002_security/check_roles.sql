@@ -4,6 +4,7 @@ create function security.check_roles()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with role as (
     select r.*, r.oid = d.datdba as is_owner, m.kind as made_as,
@@ -60,6 +61,7 @@ create function security.check_members()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with made as (
     select r.oid, r.rolname, r.rolinherit, m.kind

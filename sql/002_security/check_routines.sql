@@ -4,6 +4,7 @@ create function security.check_routines()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with routine as (
     select p.oid, p.oid::regprocedure::text as shown, p.proowner, p.prosecdef, p.proconfig,
@@ -55,6 +56,7 @@ create function security.check_owners()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with relation as (
     select c.oid, c.relkind, c.relowner, c.relacl, c.reloptions, n.nspowner,

@@ -22,6 +22,7 @@ create function security.check_tables()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with kept as (
     select c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, b.attnum
@@ -102,7 +103,7 @@ where not exists (
     where p.oid = to_regprocedure(e.name)
       and p.provolatile = 'i' and p.proparallel = 's' and not p.prosecdef and not p.proisstrict
       and p.proconfig = array['search_path=pg_catalog, pg_temp']
-      and btrim(regexp_replace(p.prosrc, '\s+', ' ', 'g')) = e.body)
+      and btrim(regexp_replace(p.prosrc, e'\\s+', ' ', 'g')) = e.body)
 $func$;
 
 comment on function security.check_pair() is
@@ -112,6 +113,7 @@ create function security.check_policies()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with policy as (
     select p.polrelid, p.polname, p.polcmd, p.polpermissive, c.relispartition,
@@ -154,7 +156,7 @@ from (
     union all
     select p.oid::regprocedure::text
     from pg_proc as p
-    where p.prosrc ~ 'policy_(bot_id|user)\M'
+    where p.prosrc ~ e'policy_(bot_id|user)\\M'
       and p.oid not in ('security.admit_bots(regclass)'::regprocedure,
                         'security.check_policies()'::regprocedure,
                         'security.check_pair()'::regprocedure)

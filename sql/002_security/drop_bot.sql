@@ -4,6 +4,7 @@ create function security.end_connections(p_login text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('alter role %I nologin', p_login);
@@ -21,6 +22,7 @@ create function security.drop_role(p_login text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.end_connections(p_login);
@@ -41,6 +43,7 @@ create function security.has_rows(p_bot_id bigint)
 returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_table  regclass;
@@ -68,6 +71,7 @@ create function security.delete_rows(p_bot_id bigint, p_actions text[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_table  regclass;
@@ -134,6 +138,7 @@ create function security.refuse_drop(p_bot_id bigint, p_table regclass, p_constr
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if exists (

@@ -4,7 +4,7 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
         'Have it corrected by who may, as the message says.'),
     ('MB102', 'no_verifier',      'A password was given where a SCRAM verifier belongs.',
-        'Take runner.py bot add or rotate, or psql''s \password, which make one.'),
+        e'Take runner.py bot add or rotate, or psql''s \\password, which make one.'),
     ('MB103', 'login_exists',     'A role of this name is there already; it is never taken over.',
         'Choose another name.'),
     ('MB104', 'invalid_name',     'A bot or a login can''t have this name.',

@@ -16,6 +16,7 @@ create function security.run_event_hooks(p_kind text, p_detail jsonb, p_bot_id b
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_hook  regproc;

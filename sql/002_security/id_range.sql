@@ -11,6 +11,7 @@ language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_found  boolean;
@@ -32,6 +33,7 @@ create function security.set_id_range_of(
 returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_sequence  regclass := to_regclass(
@@ -73,6 +75,7 @@ create function security.set_id_range(p_first bigint, p_last bigint)
 returns table (relation regclass, next_id bigint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     -- 18 digits: what a bot's login can be read back from

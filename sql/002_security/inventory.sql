@@ -21,9 +21,9 @@ with covered as materialized (
     join covered as c using (relation)
     cross join lateral (
         select case when c.suffix is null then f.part
-                    else regexp_replace(f.part, '_' || c.suffix || '(?!\d)', '_*') end,
+                    else regexp_replace(f.part, '_' || c.suffix || e'(?!\\d)', '_*') end,
                case when c.suffix is null then f.definition
-                    else regexp_replace(f.definition, '_' || c.suffix || '(?!\d)', '_*', 'g') end
+                    else regexp_replace(f.definition, '_' || c.suffix || e'(?!\\d)', '_*', 'g') end
     ) as s (part, definition)
 ), partitions as (
     select root, count(*) as number from covered where root is not null group by root

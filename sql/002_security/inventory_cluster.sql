@@ -144,6 +144,7 @@ create function security.server_right_facts()
 returns table (kind text, object text, definition text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select 'right',
        format('to %s on %s %s', security.role_name(a.grantee), o.type, o.identity),

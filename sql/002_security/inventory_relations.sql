@@ -40,10 +40,10 @@ as $func$
 select security.body_digest(
     -- 15 names the table of each column, 16 leaves the name out where there is only one
     case count(distinct m[1])
-        when 1 then regexp_replace(min(d.body), '\m' || min(m[1]) || '\.(?=["a-z_*])', '', 'g')
+        when 1 then regexp_replace(min(d.body), e'\\m' || min(m[1]) || e'\\.(?=["a-z_*])', '', 'g')
         else min(d.body) end)
 from (select pg_get_viewdef(p_view)) as d (body)
-left join lateral regexp_matches(d.body, '\m([a-z_]\w*)\.(?=["a-z_*])', 'g') as m
+left join lateral regexp_matches(d.body, e'\\m([a-z_]\\w*)\\.(?=["a-z_*])', 'g') as m
     on not exists (select from pg_namespace where nspname = m[1])
 $func$;
 
@@ -120,8 +120,8 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 select g.tgrelid, 'trigger', g.tgname,
-       concat_ws(' ', regexp_replace(pg_get_triggerdef(g.oid), '^CREATE (CONSTRAINT )?TRIGGER \S+ ',
-                                     '\1'),
+       concat_ws(' ', regexp_replace(pg_get_triggerdef(g.oid),
+                                     e'^CREATE (CONSTRAINT )?TRIGGER \\S+ ', e'\\1'),
                  case g.tgenabled when 'A' then '(always)' when 'D' then '(off)'
                      when 'R' then '(replica)' end),
        g.xmin::text

@@ -22,6 +22,7 @@ create function security.role_name(p_role oid)
 returns text
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select coalesce(
     (select name from security.known_names() where role = p_role),
@@ -65,6 +66,7 @@ create function security.covered_relations()
 returns table (relation oid, name text, root oid, suffix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 with recursive covered as (
     select c.oid
@@ -104,6 +106,7 @@ create function security.covered_routines()
 returns table (routine oid, name text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select p.oid, p.oid::regprocedure::text
 from pg_proc as p

@@ -46,8 +46,8 @@ language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    if p_verifier !~ ('^SCRAM-SHA-256\$[1-9][0-9]{3,9}:[A-Za-z0-9+/]+=*'
-                      '\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$') then
+    if p_verifier !~ (e'^SCRAM-SHA-256\\$[1-9][0-9]{3,9}:[A-Za-z0-9+/]+=*'
+                      '\\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$') then
         raise exception using
             errcode = 'MB102',
             message = 'the password is no SCRAM verifier (it is not shown here)',
@@ -78,6 +78,7 @@ create function security.set_up_login(p_login text, p_what text, p_verifier text
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('comment on role %I is %L', p_login, security.mark(p_what));
@@ -98,6 +99,7 @@ create function security.set_password(p_login text, p_verifier text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('alter role %I password %L', p_login, p_verifier);

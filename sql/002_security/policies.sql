@@ -4,6 +4,7 @@ create function security.set_policy(p_table regclass, p_name text, p_definition 
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if exists (select from pg_policy where polrelid = p_table and polname = p_name) then
@@ -24,6 +25,7 @@ create function security.require_protected(p_table regclass)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if exists (
@@ -51,6 +53,7 @@ create function security.admit(p_table regclass, p_role text, p_command text)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select security.require_protected(p_table);
 select security.set_policy(
@@ -99,6 +102,7 @@ create function security.admit_provisioner(p_entry core.bot_table)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_command  text := case p_entry.on_bot_drop when 'keep' then 'select' else 'all' end;

@@ -4,6 +4,7 @@ create function security.refuse_write()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     -- a record would go with the transaction; the server log keeps this line
@@ -26,6 +27,7 @@ create function security.refuse_truncate(p_table regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('create or replace trigger refuse_truncate before truncate on %s '
@@ -41,6 +43,7 @@ create function security.revoke_from_bots(p_table regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_grantee  oid;
@@ -71,6 +74,7 @@ create function security.give_to_owner(p_table regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_owner  name := (
@@ -95,6 +99,7 @@ create function security.protect_leaf(p_leaf regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.give_to_owner(p_leaf);
@@ -116,6 +121,7 @@ create function security.require_keyed(p_table regclass)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_fault  text := (
@@ -153,6 +159,7 @@ create function security.protect(p_table regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_entry   core.bot_table;

@@ -6,6 +6,7 @@ create function security.ensure_role(p_role text, p_makes_roles boolean default 
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('create role %I nologin', p_role);
@@ -23,7 +24,7 @@ exception when duplicate_object or unique_violation then
         raise exception using
             errcode = 'MB101',
             message = format('role %s is there with other attributes', p_role),
-            hint    = format('alter role %I nologin %screaterole; take the rest away (see \du).',
+            hint    = format(e'alter role %I nologin %screaterole; take the rest away (see \\du).',
                              p_role, case when p_makes_roles then '' else 'no' end);
     end if;
 end
@@ -37,6 +38,7 @@ create function security.ensure_member(p_role text, p_member text, p_may_grant b
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if not exists (
@@ -66,6 +68,7 @@ create function security.ensure_owner(p_role text, p_makes_roles boolean default
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.ensure_role(p_role, p_makes_roles);
@@ -132,6 +135,7 @@ create function security.hand_over(p_schema text, p_owner text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_statement  text;

@@ -4,6 +4,7 @@
 -- undo:    apply.sql; logins, passwords, tokens and memberships are gone
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 
 do $guard$

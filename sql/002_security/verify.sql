@@ -1,6 +1,7 @@
 -- 002_security: is every bot inside its own rows? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local jit = off;
 
 with result (place, check_name, offenders) as (
@@ -115,7 +116,7 @@ with result (place, check_name, offenders) as (
     select 8, 'every code that security raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
-        cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
+        cross join lateral regexp_matches(p.prosrc, e'''(MB\\d{3})''', 'g') as m (code)
         where p.pronamespace = 'security'::regnamespace
           and not exists (select from core.error_code as e where e.code = m.code[1]))
     union all

@@ -5,6 +5,7 @@
 -- undo:    rollback.sql detaches it; refuses while the log holds rows, or moves them to public
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 set local check_function_bodies = off;  -- code may know what a later migration adds
 set local row_security = on;  -- or no function could name a table whose rows are filtered

@@ -46,6 +46,7 @@ create function audit.captured_columns(p_table regclass, p_row text default 'r')
 returns table (place integer, name name, value text, is_exact boolean, is_key boolean, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select row_number() over (order by a.attnum)::integer, a.attname,
        case when m.mark = 'secret' then audit.digest_sql(format('%s.%I::text', p_row, a.attname))
@@ -72,6 +73,7 @@ create function audit.row_digest_sql(p_table regclass, p_row text default 'r')
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select audit.digest_sql(format('row(%s)::text', string_agg(
     case when a.atttypid = 'timestamptz'::regtype  -- in no session's time zone
@@ -89,6 +91,7 @@ create function audit.key_sql(p_table regclass, p_row text default 'r')
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select format(case when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                    then '%s.%I::bigint'

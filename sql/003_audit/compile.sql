@@ -19,6 +19,7 @@ create function audit.capture_name(p_table regclass, p_operation text)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select format('audit.%I', lower(p_operation) || '_of_' || n.nspname || '_' || c.relname)
 from pg_class as c
@@ -35,6 +36,7 @@ language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 select c.relation, o.operation
 from audit.capture as c
@@ -42,6 +44,8 @@ join pg_class as t on t.oid = c.relation  -- a table may have been dropped since
 cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o (operation)
 left join pg_proc as p on p.oid = to_regproc(audit.capture_name(c.relation, o.operation))
 where p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
+   -- or how values are written is the session's affair
+   or not p.proconfig @> array['extra_float_digits=1', 'IntervalStyle=postgres', 'bytea_output=hex']
 order by c.relation::text, o.operation
 $func$;
 
@@ -53,6 +57,7 @@ create function audit.require_auditable(p_table regclass)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_fault  text := (
@@ -91,6 +96,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_operation  text;
@@ -106,7 +112,8 @@ begin
         execute format(
             'create or replace function %s() returns trigger language plpgsql security definer '
             'set search_path = pg_catalog, pg_temp set row_security = on set work_mem = ''64MB'' '
-            'set datestyle = ''ISO, MDY'' set jit = off as %L',
+            'set datestyle = ''ISO, MDY'' set intervalstyle = postgres '
+            'set extra_float_digits = 1 set bytea_output = hex set jit = off as %L',
             audit.capture_name(p_table, v_operation),
             audit.capture_source(p_table, v_operation, p_policy));
         execute format('comment on function %s() is %L', audit.capture_name(p_table, v_operation),

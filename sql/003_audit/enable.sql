@@ -4,6 +4,7 @@ create function audit.attach(p_table regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_operation  text;
@@ -61,6 +62,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_at  timestamptz := clock_timestamp();
@@ -125,6 +127,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 begin
     if not exists (select from audit.capture where relation = p_table) then
@@ -147,6 +150,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 begin
     insert into audit.marked_column (relation, column_name, mark)

@@ -69,6 +69,7 @@ create function audit.person_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, hit boolean[])
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select l.entry_id, h.hit
 from audit.person_ids(p_bot_id, p_telegram_id) as p
@@ -172,7 +173,7 @@ begin
            jsonb_object_agg(e.entry_id, encode(e.was, 'hex'))
     into v_entries, v_rows, v_was
     from audit.redact_entries(p_bot_id, p_telegram_id) as e;
-    if v_entries is null or p_reason is null or p_reason !~ '\S' then
+    if v_entries is null or p_reason is null or p_reason !~ e'\\S' then
         raise exception using
             errcode = 'MB207',
             message = format('nothing to erase for bot %s and telegram_id %s',

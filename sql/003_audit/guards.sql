@@ -4,6 +4,7 @@ create function audit.refuse_change()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     if current_user = 'app_auditor'
@@ -30,6 +31,7 @@ create function audit.refuse_leaf_write()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     raise log 'audit: % of % refused, login %, role %',
@@ -51,6 +53,7 @@ create function audit.guard_leaf(p_leaf regclass)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     execute format('create or replace trigger refuse_leaf_write '

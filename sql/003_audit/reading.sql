@@ -73,6 +73,7 @@ create function audit.row_history(p_table regclass, p_key jsonb)
 returns setof audit.events
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_bot_id  bigint;

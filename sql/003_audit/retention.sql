@@ -28,7 +28,7 @@ returns table (leaf regclass, ends_at timestamptz)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select leaf, substring(bound from 'TO \(''([^'']+)''\)')::timestamptz
+select leaf, substring(bound from e'TO \\(''([^'']+)''\\)')::timestamptz
 from core.leaves('audit.security_audit_log')
 $func$;
 
@@ -38,6 +38,7 @@ create function audit.expired_months()
 returns table (leaf regclass, ends_at timestamptz, entries int8multirange)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_month    record;
@@ -69,6 +70,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 set lock_timeout = '2s'
 as $func$
 declare

@@ -4,6 +4,7 @@
 -- undo:    apply.sql; the log begins anew, its salt is another one
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 
 select security.expect_inventory();

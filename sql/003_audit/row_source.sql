@@ -9,6 +9,7 @@ create function audit.fill_source(
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 -- in one pass: a part may hold what looks like the name of another one
 select string_agg(m[1] || coalesce(p.parts ->> m[2], ''), '' order by place)
@@ -27,7 +28,7 @@ begin
 $source$ || p_template || $source$
     return null;
 end
-$source$, '(.*?)(?:\{(\w+)\}|$)', 'g') with ordinality as u (m, place)
+$source$, e'(.*?)(?:\\{(\\w+)\\}|$)', 'g') with ordinality as u (m, place)
 $func$;
 
 comment on function audit.fill_source(regclass, text, text, jsonb) is
@@ -38,6 +39,7 @@ create function audit.row_parts(p_table regclass, p_is_digest boolean)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select jsonb_build_object(
     'bot', coalesce(max('coalesce(r.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),

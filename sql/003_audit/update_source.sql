@@ -5,6 +5,7 @@ returns table (place integer, name name, is_key boolean, is_logged boolean, was 
                differs text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select o.place, o.name, o.is_key, o.mark <> 'derived', o.value,
        case p_policy when 'keys' then '''[in the row]''::text' else n.value end,
@@ -23,6 +24,7 @@ create function audit.update_parts(p_table regclass, p_policy text)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select jsonb_build_object(
     'bot', coalesce(max('coalesce(o.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),
@@ -50,6 +52,7 @@ create function audit.update_sides(p_table regclass, p_policy text)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 -- with as few calls as can be: the server looks each up whenever the statement starts
 with piece as (

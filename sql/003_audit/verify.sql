@@ -2,6 +2,7 @@
 -- check. What is recorded is another question: audit.verify_seals().
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local jit = off;
 
 with audited as (
@@ -38,7 +39,7 @@ with audited as (
               and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
                                       'audit.record_truncate'::regproc)
               and (t.tgqual is null or e.operation = 'UPDATE' and audit.has_derived(c.relation)
-                   and pg_get_triggerdef(t.oid) ~ 'WHEN \(\(CURRENT_USER <> ''app_upkeep''')))
+                   and pg_get_triggerdef(t.oid) ~ e'WHEN \\(\\(CURRENT_USER <> ''app_upkeep''')))
     union all
     select 4, 'a write that names a leaf is refused', (
         select string_agg(l.leaf::text, ', ')

@@ -69,6 +69,7 @@ language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 set jit = off
 as $func$
 declare

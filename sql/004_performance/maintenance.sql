@@ -71,6 +71,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 set lock_timeout = '2s'  -- who works has precedence
 as $func$
 declare

@@ -22,6 +22,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 set timezone = 'UTC'  -- a month after 30 January, 23:30 in New York, is a day of March here
 as $func$
 declare

@@ -95,6 +95,7 @@ returns table (index_name regclass, is_valid boolean, is_unique boolean, octets 
                scans bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select coalesce(h.inhparent, x.indexrelid)::regclass,
        bool_and(x.indisvalid and r.indisvalid is not false),  -- valid leaves, but one has none

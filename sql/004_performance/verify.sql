@@ -2,6 +2,7 @@
 -- per check. How the database is, is another question: performance.health_check().
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local jit = off;
 
 with result (place, check_name, offenders) as (
@@ -161,7 +162,7 @@ with result (place, check_name, offenders) as (
     select 15, 'every code that performance raises is in core.error_code', (
         select string_agg(format('%s in %s', m.code[1], p.oid::regprocedure), ', ')
         from pg_proc as p
-        cross join lateral regexp_matches(p.prosrc, '''(MB\d{3})''', 'g') as m (code)
+        cross join lateral regexp_matches(p.prosrc, e'''(MB\\d{3})''', 'g') as m (code)
         where p.pronamespace = to_regnamespace('performance')
           and not exists (select from core.error_code as e where e.code = m.code[1]))
 )

@@ -39,6 +39,7 @@ returns table (query text, calls bigint, total_time interval, mean_time interval
                cache_hits numeric)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 declare
     v_source  text := (
@@ -61,7 +62,7 @@ begin
                      / nullif(s.shared_blks_hit + s.shared_blks_read, 0), 3)
         from %s as s
         where s.dbid = (select oid from pg_database where datname = current_database())
-          and s.query ~* '^\s*(select|insert|update|delete|merge|with|<insufficient)'
+          and s.query ~* e'^\\s*(select|insert|update|delete|merge|with|<insufficient)'
         order by s.total_exec_time desc
         limit 50
         $query$, v_source);

@@ -4,6 +4,7 @@
 -- undo:    rollback.sql drops schema json_import; refuses while it holds quarantined bytes
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 set local check_function_bodies = off;  -- code may know what a later migration adds
 set local row_security = on;  -- or no function could name a table whose rows are filtered

@@ -24,8 +24,8 @@ select (octet_length(s) - octet_length(replace(s, '"', ''))) / 2
 from (
     -- a pair of backslashes before a quote does not escape it
     select replace(
-        case when strpos(p_json, '\\"') > 0 then replace(p_json, '\\', '') else p_json end,
-        '\"', '')
+        case when strpos(p_json, e'\\\\"') > 0 then replace(p_json, e'\\\\', '') else p_json end,
+        e'\\"', '')
     offset 0  -- or it would be made once for each mention
 ) as u (s)
 $func$;
@@ -40,7 +40,7 @@ language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select convert_from(
-    case when substr(p_bytes, 1, 3) = '\xefbbbf' then substr(p_bytes, 4) else p_bytes end, 'UTF8')
+    case when substr(p_bytes, 1, 3) = e'\\xefbbbf' then substr(p_bytes, 4) else p_bytes end, 'UTF8')
 $func$;
 
 comment on function json_import.decode(bytea) is 'UTF-8 bytes as text, without a byte order mark.';
@@ -142,11 +142,11 @@ language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select regexp_replace(
-    encode(substr(p_bytes, greatest(p_at - 15, 1), 32), 'escape'), '\s+', ' ', 'g')
+    encode(substr(p_bytes, greatest(p_at - 15, 1), 32), 'escape'), e'\\s+', ' ', 'g')
 $func$;
 
 comment on function json_import.excerpt(bytea, integer) is
-    'Some bytes around an offset on one line, those that are not ASCII as \ooo.';
+    e'Some bytes around an offset on one line, those that are not ASCII as \\ooo.';
 
 create function json_import.byte_defects(p_bytes bytea)
 returns setof json_import.defect
@@ -156,7 +156,7 @@ as $func$
 declare
     v_at  integer;
 begin
-    if substr(p_bytes, 1, 2) in ('\xfffe', '\xfeff')
+    if substr(p_bytes, 1, 2) in (e'\\xfffe', e'\\xfeff')
        or (octet_length(p_bytes) >= 4
            and (select array_agg(get_byte(p_bytes, i) = 0 order by i)
                 from generate_series(0, 3) as i)
@@ -165,14 +165,14 @@ begin
                              encode(substr(p_bytes, 1, 16), 'hex'));
         return;
     end if;
-    v_at := position('\x00'::bytea in p_bytes) - 1;
+    v_at := position(e'\\x00'::bytea in p_bytes) - 1;
     if v_at >= 0 then
         return query values ('', 'MB404', format('zero byte at offset %s', v_at),
                              json_import.excerpt(p_bytes, v_at));
         return;
     end if;
     begin
-        if json_import.decode(p_bytes) !~ '[^ \t\n\r]' then
+        if json_import.decode(p_bytes) !~ e'[^ \\t\\n\\r]' then
             return query values ('', 'MB401', format('the file is empty (%s bytes)',
                                                      octet_length(p_bytes)), null::text);
         end if;

@@ -13,7 +13,7 @@ select case when p_doc is not null
         from (
             select sum(case when bracket[1] in ('[', '{') then 1 else -1 end)
                        over (order by ordinal) as depth
-            from regexp_matches(p_text, '"(?:[^"\\]|\\.)*"|([][{}])', 'g')
+            from regexp_matches(p_text, e'"(?:[^"\\\\]|\\\\.)*"|([][{}])', 'g')
                 with ordinality as m (bracket, ordinal)
             where bracket[1] is not null
         ) as d), 0) > 512

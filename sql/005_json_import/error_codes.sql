@@ -17,7 +17,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Find out what wrote it; no bot does.'),
     ('MB408', 'too_large',           'The file is larger than the limit.',
         'Split it, or raise --max-bytes.'),
-    ('MB409', 'nul_escape',          'A string holds \u0000, which no text in PostgreSQL can.',
+    ('MB409', 'nul_escape',          e'A string holds \\u0000, which no text in PostgreSQL can.',
         'Remove it from the string.'),
     ('MB410', 'lone_surrogate',      'A string holds half a character (an emoji cut in two).',
         'Complete or remove it.'),

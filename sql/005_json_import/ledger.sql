@@ -58,7 +58,7 @@ comment on table json_import.file is
     'The ledger: one row per file of a bot''s folder, as last read. It commits with the rows it
 counts.';
 comment on column json_import.file.path is
-    'Relative to the bot''s folder; \xNN for a byte that is no UTF-8, \\ for a backslash.';
+    e'Relative to the bot''s folder; \\xNN for a byte that is no UTF-8, \\\\ for a backslash.';
 comment on column json_import.file.kind is 'profiles, profile, conversation, backup, or other.';
 comment on column json_import.file.chat_id is 'As the file''s name says; null for the single file.';
 comment on column json_import.file.status is

@@ -5,7 +5,7 @@ returns jsonb
 language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select case when substr(p_bytes, 1, 3) = '\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end
+select case when substr(p_bytes, 1, 3) = e'\\xefbbbf' then jsonb '{"bom": 1}' else jsonb '{}' end
 $func$;
 
 comment on function json_import.bom_warning(bytea) is 'Counts a byte order mark as a warning.';

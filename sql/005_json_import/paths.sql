@@ -70,7 +70,7 @@ cross join lateral (
 cross join lateral (
     select case
         when e.path like '%.tmp' then 'leftover of an interrupted write'
-        when e.path like '%.backup.%.json' and e.path ~ '\.backup\.[^/]*\.json$'
+        when e.path like '%.backup.%.json' and e.path ~ e'\\.backup\\.[^/]*\\.json$'
             then 'copy made by the bot'
         when e.path not like '%.json' then 'no .json file'
     end

@@ -19,8 +19,9 @@ select case when p_type = 'number'
             * (coalesce(t[9], '0')::integer * 60 + coalesce(t[10], '0')::integer)) * 1000000
          + round(coalesce(t[7], '0')::float8 * 1000000)::bigint
     end::bigint
-from (select regexp_match(p_value, '^(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d+)?'
-                                   '(?:Z|([+-])(\d\d):?(\d\d)?)?$')) as u (t)
+from (select regexp_match(
+          p_value, e'^(\\d{4})-(\\d\\d)-(\\d\\d)[T ](\\d\\d):(\\d\\d):(\\d\\d)(\\.\\d+)?'
+                   '(?:Z|([+-])(\\d\\d):?(\\d\\d)?)?$')) as u (t)
 $func$;
 
 comment on function json_import.reread_micros(text, text) is

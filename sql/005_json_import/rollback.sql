@@ -4,6 +4,7 @@
 -- undo:    apply.sql; the ledger and the quarantine are gone
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 
 select security.expect_inventory();
@@ -42,7 +43,7 @@ $guard$;
 
 -- Who may call what -----------------------------------------------------------
 
-delete from security.rule_exception where object like 'json\_import.%';
+delete from security.rule_exception where starts_with(object, 'json_import.');
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security, audit, performance from app_importer;

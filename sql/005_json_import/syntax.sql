@@ -8,7 +8,7 @@ as $func$
 select coalesce(
     p_token <> '' and right(p_text, length(p_token)) = p_token
     and (p_token ~ '^"'
-         or p_token ~ '^-?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?)?$'
+         or p_token ~ e'^-?((0|[1-9][0-9]*)(\\.[0-9]*)?([eE][+-]?[0-9]*)?)?$'
          or starts_with('true', p_token) or starts_with('false', p_token)
          or starts_with('null', p_token)),
     false)
@@ -50,8 +50,8 @@ exception
                               where d.code <> 'MB406')
                      then 'MB406' else 'MB405' end,
             concat_ws('; ', format('not JSON at line %s',
-                                   substring(v_context from 'JSON data, line (\d+)')), v_detail),
-            left(substring(v_context from 'JSON data, line \d+: ([^\n]*)'), 200);
+                                   substring(v_context from e'JSON data, line (\\d+)')), v_detail),
+            left(substring(v_context from e'JSON data, line \\d+: ([^\\n]*)'), 200);
 end
 $func$;
 

@@ -25,7 +25,7 @@ select case
                    and p_value::numeric < 100000000000)
              then 'MB419' end
     when jsonb_typeof(p_value) <> 'string' then 'MB415'
-    when s !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?'
+    when s !~ (e'^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?'
                '(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$') then 'MB418'
     when not json_import.is_date(left(s, 10))
       or substr(s, 12, 2) > '23' or substr(s, 15, 2) > '59' or substr(s, 18, 2) > '59'

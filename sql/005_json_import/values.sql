@@ -6,21 +6,21 @@ language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select regexp_replace(
-    p_json, '(?<!\\)((?:\\\\)*)\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})',
-    '\1' || chr(1114110) || '\2', 'g')
+    p_json, e'(?<!\\\\)((?:\\\\\\\\)*)\\\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})',
+    e'\\1' || chr(1114110) || e'\\2', 'g')
 $func$;
 
 comment on function json_import.mask_escapes(text) is
-    'A JSON text in which \u0000 and surrogates are harmless: the server''s functions refuse to
+    e'A JSON text in which \\u0000 and surrogates are harmless: the server''s functions refuse to
 walk a document that holds such an escape anywhere. U+10FFFE, which is no character, stands for the
-\u.';
+\\u.';
 
 create function json_import.unmask_escapes(p_json text)
 returns text
 language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', '\\u\1', 'g')
+select regexp_replace(p_json, chr(1114110) || '([0-9a-fA-F]{4})', e'\\\\u\\1', 'g')
 $func$;
 
 comment on function json_import.unmask_escapes(text) is 'The text that mask_escapes was given.';
@@ -103,7 +103,7 @@ with recursive node as (
     where strpos(k.key, chr(1114110)) > 0
 )
 select s.pointer, f.code,
-       case f.code when 'MB409' then '\u0000 in a string'
+       case f.code when 'MB409' then e'\\u0000 in a string'
                    when 'MB410' then 'half a surrogate pair in a string'
                    else 'a number that numeric can''t hold' end,
        left(json_import.unmask_escapes(s.value::text), 200)

@@ -1,6 +1,7 @@
 -- 005_json_import: do the tables hold what the ledger says? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local jit = off;
 
 with result (place, check_name, offenders) as (

@@ -1,6 +1,7 @@
 -- 000_name: is it there, and is it whole? Reads only; one row per check.
 
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 
 with result (place, check_name, offenders) as (
     -- One row per check: a sentence, and the names of what breaks it, null if nothing does.
