@@ -23,7 +23,9 @@ BEGIN = """begin isolation level read committed;
     select set_config(name, '0', true) from pg_settings where name in (
         'idle_in_transaction_session_timeout', 'statement_timeout', 'transaction_timeout')"""
 HOLDER = """
-    select coalesce(nullif(a.application_name, ''), '?'), l.pid, coalesce(a.usename, '?'),
+    select coalesce(nullif(regexp_replace(a.application_name, ' [0-9a-f-]{36}$', ''), ''), '?'),
+           l.pid, coalesce(a.usename, '?'),
+           coalesce(substring(a.application_name from ' ([0-9a-f-]{36})$'), '?'),
            coalesce(to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), '?')
     from pg_locks as l left join pg_stat_activity as a using (pid)
     where l.database = (select oid from pg_database where datname = current_database())
@@ -138,7 +140,6 @@ def _refusal(conn: psycopg.Connection, lock: Lock) -> FleetError:
     """Who holds the lock since when, as far as this login may see it."""
     who = "it has just begun, or finished"
     if found := conn.execute(HOLDER, [lock.view]).fetchone():
-        (name, _, run), pid, login, since = found[0].rpartition(" "), *found[1:]
-        who = f"{name} (backend {pid}, login {login}, correlation id {run}) since {since}"
+        who = "{} (backend {}, login {}, correlation id {}) since {}".format(*found)
     return FleetError("MB908", f"another runner is at work: {who}",
                       "Wait until it has finished, then repeat.", exit_code=LOCKED)

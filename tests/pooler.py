@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -38,12 +38,14 @@ def knows_prepared_statements() -> bool:
 
 @contextmanager
 def pooled(database: Database, pool_size: int, **settings: str) -> Iterator[Database]:
-    """The database as a pooler offers it: `pool_size` connections of the server's for everybody."""
+    """The database behind a pooler with `pool_size` connections: each transaction is on another one
+    than that before it, so that nothing of a session is left to it."""
     found, parts = program(), database.parts
     if not knows_prepared_statements():
         settings.pop("max_prepared_statements", None)
     options = {"pool_mode": "transaction", "default_pool_size": pool_size, "auth_type": "any",
-               "listen_addr": "", "listen_port": "6432", "max_client_conn": "100", **settings}
+               "server_round_robin": "1", "listen_addr": "", "listen_port": "6432",
+               "max_client_conn": "100", **settings}
     server = " ".join(f"{key}='{parts[key]}'" for key in ("host", "port", "user", "password")
                       if key in parts)
     with tempfile.TemporaryDirectory(prefix="fleet-pooler-", dir="/tmp") as folder:
@@ -58,6 +60,9 @@ def pooled(database: Database, pool_size: int, **settings: str) -> Iterator[Data
         try:
             until(lambda: answers(made) or child.poll() is not None, "PgBouncer answers")
             assert child.poll() is None, (Path(folder) / "log").read_text()
+            with ExitStack() as stack:  # at once, so that there are as many of the server's
+                for _ in range(min(pool_size, 4)):
+                    stack.enter_context(made.connect()).execute("begin")
             yield made
         finally:
             child.terminate()
