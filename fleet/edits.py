@@ -1,7 +1,7 @@
 """`runner.py diff`: how files and database differ, and which of the two is to be right."""
 
 from fleet import diff as comparison
-from fleet import registry, status
+from fleet import lock, registry, status
 from fleet.code import Editor, applied
 from fleet.command import YES, Command, arg
 from fleet.context import Context
@@ -82,8 +82,10 @@ def _take(ctx: Context, editor: Editor, found: Survey) -> int:
         return ctx.finish(f"would make {ctx.args.object} as the files say")
     ctx.screen.confirm(f"Make {ctx.args.object} as the files say, on {ctx.target.shown()}?",
                        ctx.args.yes)
-    with registry.advisory_lock(editor.conn):
+    with (lock.hold(editor.conn, lock.MIGRATION, ctx.correlation_id) as held,
+          editor.conn.transaction()):
         made = editor.take(found, chosen, f"{ctx.files[-1].id}, diff --take files")
+        held.require(editor.conn)
     return ctx.finish("; ".join(change.shown for change in made))
 
 

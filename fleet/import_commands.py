@@ -9,13 +9,11 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import bot_files, importer, registry
+from fleet import bot_files, importer, lock
 from fleet.command import BOT, Command, Query, arg
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError, writing
 from fleet.progress import progress
-
-IMPORT_KEY = 0x696D706F7274  # "import": one at a time per database
 
 
 def import_files(ctx: Context) -> int:
@@ -26,8 +24,9 @@ def import_files(ctx: Context) -> int:
     folders = bot_files.bot_folders(args.folder, args.bot)
     if not args.bot and (names := bot_files.strays(args.folder, folders)):
         ctx.screen.warn(f"no bot's folder, so not read: {', '.join(names)}")
-    with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
-            conn.transaction(force_rollback=True) if args.dry_run else nullcontext():
+    with ctx.connect() as conn, \
+            conn.transaction(force_rollback=True) if args.dry_run else nullcontext(), \
+            lock.hold(conn, lock.IMPORT, ctx.correlation_id, args.dry_run) as held:
         run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
             bot_files.spell(os.fsencode(args.folder)),
             psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
@@ -35,7 +34,7 @@ def import_files(ctx: Context) -> int:
         entries = importer.classify(conn, run_id, [
             entry for name, folder in folders.items()
             for entry in bot_files.walk(folder, bots[name][0])])
-        counts = _load(ctx, conn, run_id, entries)
+        counts = _load(ctx, conn, run_id, entries, held)
         conn.execute("select json_import.finish_run(%s)", [run_id])
         found = Counter(entry.bot_id for entry in entries)
         rows = [(name, bot_id, "new" if is_new else "", found[bot_id],
@@ -88,7 +87,7 @@ def _ensure_bot(ctx: Context, conn: psycopg.Connection, name: str) -> tuple[int,
 
 
 def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
-          entries: list[bot_files.Entry]) -> Counter:
+          entries: list[bot_files.Entry], held: lock.Held) -> Counter:
     octets = sum(entry.octets for entry in entries)
 
     def connect():
@@ -99,7 +98,8 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
         return other
 
     with progress(ctx.screen, "importing", octets) as advance:
-        work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance)
+        work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance,
+                                 held.require)
         work.load(entries, 1 if ctx.args.dry_run else ctx.args.jobs)
     return work.counts
 
@@ -143,8 +143,8 @@ def _reconcile(conn: psycopg.Connection, folder: bytes, bot_id: int) -> Iterator
 
 def retry(ctx: Context) -> int:
     """Tries quarantined files again from the bytes kept; exit 6 if one stays there."""
-    with ctx.connect() as conn, registry.advisory_lock(conn, IMPORT_KEY), \
-            conn.transaction(force_rollback=ctx.args.dry_run):
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run), \
+            lock.hold(conn, lock.IMPORT, ctx.correlation_id, here=True):
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
             "select * from json_import.retry(%s, security.find_bot(%s), %s, %s)",

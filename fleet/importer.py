@@ -29,14 +29,16 @@ OUTCOMES = ("loaded", "unchanged", "quarantined", "ignored")
 class Importer:
     """One import: shares batches out to `jobs` connections, and counts what became of each entry.
 
-    `connect` opens a connection; `advance(octets)` reports progress. Raises the first error of any
+    `connect` opens a connection; `advance(octets)` reports progress; `require(connection)`, called
+    before each commit, raises if another import may run by now. Raises the first error of any
     worker after the others have stopped; what was committed stays, and a second run goes on there.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection], run_id: int, strict: bool,
-                 limit: int, advance: Callable[[int], None]) -> None:
+                 limit: int, advance: Callable[[int], None],
+                 require: Callable[[psycopg.Connection], None]) -> None:
         self.connect, self.run_id, self.strict, self.limit = connect, run_id, strict, limit
-        self.advance = advance
+        self.advance, self.require = advance, require
         self.counts: Counter = Counter()  # (bot_id, outcome) -> entries
         self.failure: BaseException | None = None
         self.lock = threading.Lock()
@@ -89,6 +91,7 @@ class Importer:
             try:
                 with conn.transaction():
                     outcome, rest = self._ship(conn, found, is_rest)
+                    self.require(conn)
                 with self.lock:
                     self.counts += outcome
                 found, is_rest, attempt = rest, True, 0

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from fleet import preflight, registry, settings, sqlfile
+from fleet import lock, preflight, registry, settings, sqlfile
 from fleet.command import Command, arg
 from fleet.context import Context
 from fleet.errors import BUSY, DRIFT, FleetError
@@ -32,6 +32,8 @@ class Session:
     done: Callable[[str, str, float], None]  # operation, migration id, milliseconds
     editor: Callable[[], Any] | None = None  # makes what brings edited files live; without one
     # they are refused
+    correlation_id: str = ""
+    held: lock.Held = field(init=False)
 
     @classmethod
     def of(cls, ctx: Context, conn: psycopg.Connection) -> "Session":
@@ -39,15 +41,17 @@ class Session:
         def editor() -> Any:
             from fleet.code import Editor
             return Editor.of(ctx, conn)
-        return cls(conn, ctx.files, ctx.args.dry_run, ctx.screen.say, ctx.done, editor)
+        return cls(conn, ctx.files, ctx.args.dry_run, ctx.screen.say, ctx.done, editor,
+                   ctx.correlation_id)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Holds the advisory lock and yoyo's lock row. Raises MB908 if somebody else has one."""
+        """Holds the lock and yoyo's lock row. Raises MB908 if somebody else has one."""
         outer = self.conn.transaction(force_rollback=True) if self.dry_run else nullcontext()
-        with registry.advisory_lock(self.conn), outer:
+        with outer, lock.hold(self.conn, lock.MIGRATION, self.correlation_id,
+                              self.dry_run) as self.held:
             registry.create(self.conn, self.files[0].folder.parent / "000_registry")
-            with registry.yoyo_lock(self.conn):
+            with registry.yoyo_lock(self.conn, self.held.pid):
                 yield
 
     def migrate(self, to: str | None = None) -> list[str]:
@@ -126,7 +130,7 @@ class Session:
                 stepwise.show(script, migration.id, self.say)
                 return False
             registry.expect(self.conn, migration.id)
-            stepwise.run(self.conn, script, self.say, RETRIES, given)
+            stepwise.run(self.conn, script, self.say, RETRIES, self.held, given)
         self.atomically(operation, migration, step, started)
         return True
 
@@ -154,6 +158,7 @@ class Session:
             try:
                 with self.conn.transaction():
                     step(migration, operation, started)
+                    self.held.require(self.conn)
                 break
             except FleetError as fault:
                 if pause is None or not isinstance(fault.__cause__, BUSY):

@@ -21,10 +21,8 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
-from fleet.errors import DIFFERS, LOCKED, FleetError
+from fleet.errors import DIFFERS, DRIFT, LOCKED, FleetError
 from fleet.files import Migration
-
-LOCK_KEY = 0x666C656574  # "fleet"; advisory locks are per database
 
 
 class Backend(PostgresqlPsycopgBackend):
@@ -108,30 +106,17 @@ def known(conn: psycopg.Connection) -> set[str]:
 
 
 @contextmanager
-def advisory_lock(conn: psycopg.Connection, key: int = LOCK_KEY) -> Iterator[None]:
-    """Holds a lock that one runner per database may hold; a killed one loses it. Raises MB908."""
-    if not conn.execute("select pg_try_advisory_lock(%s)", [key]).fetchone()[0]:
-        raise FleetError("MB908", f"another runner is at work: {holder(conn, key)}",
-                         "Wait until it has finished, then repeat.", exit_code=LOCKED)
-    try:
-        yield
-    finally:
-        clean_up(conn, "select pg_advisory_unlock(%s)", key)
-
-
-@contextmanager
-def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
+def yoyo_lock(conn: psycopg.Connection, holder: int) -> Iterator[None]:
     """Holds yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
 
-    Our rows carry the backend's pid, negated: whoever holds the advisory lock may remove one that
-    a killed runner left, and never touches one of yoyo's.
+    Our rows carry the pid of the lock's holder, negated: the next one may remove what a killed
+    runner left, and never touches a row of yoyo's.
     """
     with conn.transaction():
         conn.execute("delete from public.yoyo_lock where pid < 0")
         taken = conn.execute(
             "insert into public.yoyo_lock (locked, ctime, pid)"
-            " values (1, now() at time zone 'UTC', -pg_backend_pid()) on conflict do nothing"
-        ).rowcount
+            " values (1, now() at time zone 'UTC', %s) on conflict do nothing", [-holder]).rowcount
     if not taken:
         pid, since = conn.execute("select pid, ctime from public.yoyo_lock").fetchone() or (0, "?")
         raise FleetError("MB908", f"yoyo is at work: process {pid} since {since} UTC",
@@ -140,7 +125,7 @@ def yoyo_lock(conn: psycopg.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        clean_up(conn, "delete from public.yoyo_lock where pid = -pg_backend_pid()")
+        clean_up(conn, "delete from public.yoyo_lock where pid = %s", -holder)
 
 
 def clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
@@ -162,23 +147,14 @@ def _cancel(conn: psycopg.Connection) -> None:
             pass
 
 
-def holder(conn: psycopg.Connection, key: int) -> str:
-    """Who holds the runner's advisory lock, since when, as far as this login may see it."""
-    row = conn.execute(
-        "select format('%%s (backend %%s, login %%s) since %%s',"
-        " coalesce(nullif(a.application_name, ''), 'a runner'), l.pid, coalesce(a.usename, '?'),"
-        " coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), '?'))"
-        " from pg_locks as l left join pg_stat_activity as a using (pid)"
-        " where l.locktype = 'advisory' and l.granted and l.objsubid = 1"
-        " and l.database = (select oid from pg_database where datname = current_database())"
-        " and (l.classid::bigint << 32) | l.objid::bigint = %s", [key]).fetchone()
-    return row[0] if row else "it has just finished"
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
     """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
     marked = conn.execute("select applied_at_utc from public._yoyo_migration"
                           " where migration_id = %s", [migration.id]).fetchone()
+    if marked and operation == "apply":
+        raise _overtaken(migration.id)
     if marked:
         marked_at = marked[0]
     else:
@@ -196,10 +172,18 @@ def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds
 
 def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
     """Removes yoyo's mark and records the rollback, in the caller's transaction."""
-    conn.execute("delete from public._yoyo_migration where migration_id = %s", [migration_id])
+    if not conn.execute("delete from public._yoyo_migration where migration_id = %s",
+                        [migration_id]).rowcount:
+        raise _overtaken(migration_id)
     _log(conn, migration_id, "rollback")
     conn.execute("insert into public._migration_history (migration_id, operation, duration)"
                  " values (%s, 'rollback', %s)", [migration_id, timedelta(seconds=seconds)])
+
+
+def _overtaken(migration_id: str) -> FleetError:
+    return FleetError("MB907", f"somebody else applied or undid {migration_id} meanwhile",
+                      "Nothing of it was kept. See runner.py status, then repeat.",
+                      exit_code=DRIFT)
 
 
 def actor() -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from fleet import registry, settings, sqlfile
+from fleet import lock, registry, settings, sqlfile
 from fleet.errors import BUSY, FleetError
 
 BUILD = re.compile(r"create\s+(unique\s+)?index\s+concurrently\b", re.I)
@@ -19,7 +19,7 @@ REPEATABLE = ("; the next run begins with the first again, so let each be repeat
 
 
 def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], None],
-        pauses: Sequence[float], given: Sequence[tuple[str, str]] = ()) -> None:
+        pauses: Sequence[float], held: lock.Held, given: Sequence[tuple[str, str]] = ()) -> None:
     """Executes a script whose statements can't be in a transaction; each is committed by itself.
 
     Repeats one that could not have its lock. Raises MB905; its hint says what is kept.
@@ -30,6 +30,7 @@ def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], N
         while number < len(found):
             at, text = found[number]
             try:
+                held.require(conn)
                 sqlfile.execute(conn, script, at, text, _kept(number) + REPEATABLE)
                 number += 1
             except FleetError as fault:

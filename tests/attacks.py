@@ -334,6 +334,19 @@ WRITES = [
         "a bot locks no leaf":
             ("begin", "lock table core_partitions.messages_{me_leaf} in access share mode"),
     }),
+    *(attack for who in ("bot", "admin", "super_admin", "worker", "plain")
+      for attack in _group(who, NO_RIGHT, {
+          f"{who} keeps no runner out, by {mode}":
+              ("begin", f"lock table public._migration_lock in {mode} mode")
+          for mode in ("access share", "share update exclusive", "access exclusive")} | {
+          f"{who} keeps no import out, by {mode}":
+              ("begin", f"lock table json_import.turn in {mode} mode")
+          for mode in ("access share", "share update exclusive", "access exclusive")})),
+    *(Attack(f"{who} has no turn to import", who, ("select json_import.claim_turn()",), NO_RIGHT)
+      for who in ("bot", "admin", "worker", "plain")),
+    Attack("who may import has a turn", "super_admin",
+           ("begin", "select json_import.claim_turn()", "select mode from pg_locks"
+            " where relation = 'json_import.turn'::regclass"), rows("ShareUpdateExclusiveLock")),
     Attack("a merge updates the bot's own rows", "bot",
            ("merge into core.messages as m using (values (1)) as v (n) on m.bot_id > 0"
             " when matched then update set body = 'x'",), Tag("MERGE 5")),
@@ -1072,6 +1085,11 @@ RESIDUES = [
     Attack("a bot may keep a table from being altered", "bot",
            ("begin", "lock table core.messages in access share mode"),
            Tag("LOCK TABLE"), kind="residue"),
+    Attack("a bot gets a lock, for a moment, before it is refused", "bot",
+           (At("superuser", "begin"),
+            At("superuser", "lock table core.bots in share update exclusive mode"),
+            "set lock_timeout = '50ms'", "comment on table core.bots is 'x'"),
+           Refused("55P03"), kind="residue"),
     Attack("a bot may lift its own time limits", "bot",
            ("set statement_timeout = 0", "set idle_in_transaction_session_timeout = 0",
             "select current_setting('statement_timeout'),"

@@ -37,7 +37,8 @@ ENTRY = (ORIGIN / "sql/001_core_schema.py").read_text("utf-8").replace("set()", 
 YOYO = (sys.executable, "-c",
         "import sys; from yoyo.scripts.main import main; sys.argv[0] = 'yoyo'; main()")
 SLOW = (tools.squawk, tools.pgspot)
-LOCK_KEY = 0x666C656574  # what the runner locks; written out, so that a change is noticed
+# What the runner does to keep others out; written out, so that a change is noticed.
+TAKE_LOCK = "begin; lock table public._migration_lock in share update exclusive mode"
 # What a read must leave as it is: every object's row version, and the rows of the registry.
 CATALOGS = ("pg_class", "pg_proc", "pg_constraint", "pg_namespace", "pg_trigger", "pg_attribute")
 REGISTRY = ("public._yoyo_migration", "public._yoyo_log", "public._yoyo_version",

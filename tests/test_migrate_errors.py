@@ -272,9 +272,9 @@ SLEEPY = f"create table public.a (a int);\n{SLEEP}\n"
 def no_trace_of_it(project: Project) -> None:
     """Nothing was kept, nobody holds a lock, and the next migrate works."""
     assert not project.has("public.a")
-    project.wait_for("select not exists (select from pg_locks where locktype = 'advisory'"
-                     " and database = (select oid from pg_database"
-                     " where datname = current_database()))")
+    project.wait_for("select not exists (select from pg_locks as l join pg_database as d"
+                     " on d.oid = l.database where d.datname = current_database()"
+                     " and l.relation = 'public._migration_lock'::regclass)")
     project.path("002_a", "apply").write_text("create table public.a (a int);\n")
     assert "1 migrated" in project.call("migrate").err
     assert project.execute("select count(*) from public.yoyo_lock") == [(0,)]

@@ -330,8 +330,10 @@ def test_a_rollback_that_was_killed_is_finished_by_the_next(project):
 
 
 def test_two_runners_do_not_meet_in_it(project):
-    add(project, APPLY.replace("do $attach$", "select pg_sleep(1);\ndo $attach$"))
-    child = project.start("migrate")
-    project.runner_is_asleep()
-    assert "MB908" in project.call("migrate", code=5).err
+    add(project, APPLY.replace("do $attach$", "select pg_advisory_xact_lock(1);\ndo $attach$"))
+    with project.database.connect() as conn:
+        conn.execute("select pg_advisory_lock(1)")
+        child = project.start("migrate")
+        project.stands_still()
+        assert "MB908" in project.call("migrate", code=5).err
     assert "1 migrated" in finish(child).err

@@ -14,7 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import clone
-from project import FIRST, LOCK_KEY, Project, finish
+from project import FIRST, TAKE_LOCK, Project, finish
 
 import runner
 
@@ -131,8 +131,8 @@ def test_plan_shows_what_comes_and_needs_no_lock(project):
                          "-- undo:    drops it\ncreate table public.a (a int);\n")
     before = project.digest()
     with project.database.connect() as conn:
-        conn.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
-        conn.execute("begin; lock table public.yoyo_lock in access exclusive mode")
+        conn.execute(TAKE_LOCK)
+        conn.execute("lock table public.yoyo_lock in access exclusive mode")
         found = project.call("plan", "--json").document
     assert found == [{"migration": "002_a", "migrate_would": "apply", "what": "a small table.",
                       "locks": "nothing at all", "undo": "drops it"}]

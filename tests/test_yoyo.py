@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from project import FIRST, LOCK_KEY, ORIGIN, YOYO, Project, finish, until
+from project import FIRST, ORIGIN, TAKE_LOCK, YOYO, Project, finish, until
 
 pytest_plugins = "project"
 
@@ -246,8 +246,9 @@ def test_a_second_runner_exits_5_and_says_who_since_when(project):
                         ["migrate", "--dry-run"]):
             done = project.call(*command, code=5)
             assert "MB908" in done.err and re.search(
-                r"another runner is at work: runner migrate \(backend \d+, login \S+\)"
-                r" since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", done.err)
+                r"another runner is at work: runner migrate \(backend \d+, login \S+, "
+                r"correlation id [0-9a-f-]{36}\) since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+                done.err)
         for command in ("status", "plan", "graph"):
             project.call(command, code=None)
     assert "1 migrated" in finish(first).err
@@ -333,9 +334,9 @@ def test_a_stale_lock_of_a_killed_yoyo_exits_5_with_the_way_out(project):
     assert project.states()["002_a"] == "applied"
 
 
-def test_the_lock_is_per_database(project, empty):
-    with empty.connect() as conn:
-        conn.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+def test_the_lock_is_per_database(project, database):
+    with database.connect() as conn:
+        conn.execute(TAKE_LOCK)
         project.add("002_a")
         project.call("migrate")
 

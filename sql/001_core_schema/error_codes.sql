@@ -44,7 +44,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Compare the database with the migration; the row''s detail says what differs.'),
     ('MB907', 'drift',               'Files, yoyo''s marks and the history contradict each other.',
         'Read the line for each migration in runner.py status and do what it says.'),
-    ('MB908', 'locked',              'Another runner or yoyo is migrating this database.',
+    ('MB908', 'locked',              'Another runner or yoyo is at work on this database.',
         'Wait for it; after a crash of yoyo: make yoyo CMD=break-lock.'),
     ('MB909', 'unknown_migration',   'No migration has this name, or one is missing a file.',
         'List them with runner.py status.'),

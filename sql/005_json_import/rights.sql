@@ -9,7 +9,7 @@ grant execute on function
 to app_admin, app_owner;
 grant execute on function
     json_import.classify(text[]),
-    json_import.start_run(text, jsonb), json_import.finish_run(bigint),
+    json_import.claim_turn(), json_import.start_run(text, jsonb), json_import.finish_run(bigint),
     json_import.ensure_bot(text, boolean),
     json_import.wanted(bigint, bigint, text[], bytea[]),
     json_import.load(

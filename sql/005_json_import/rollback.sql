@@ -86,6 +86,8 @@ drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
 drop function json_import.start_run(text, jsonb);
+drop function json_import.claim_turn();
+drop view json_import.turn;
 -- How it becomes rows ---------------------------------------------------------
 
 drop function json_import.load(

@@ -1,4 +1,29 @@
--- Runs: start, finish, which files are wanted.
+-- Runs: one at a time, start, finish, which files are wanted.
+
+create view json_import.turn with (security_invoker = true) as
+select 'locked while an import runs' as purpose;
+
+comment on view json_import.turn is
+    'For locking, not for reading: an import holds SHARE UPDATE EXCLUSIVE on the view while it
+works. A view, because vacuum locks tables.';
+
+create function json_import.claim_turn()
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set lock_timeout = '1s'
+as $func$
+begin
+    -- not an advisory lock, which any login could hold
+    lock table json_import.turn in share update exclusive mode;
+end
+$func$;
+
+comment on function json_import.claim_turn() is
+    'Keeps other imports out until the transaction ends, which need not be the one that imports.
+SQLSTATE 55P03 (lock_not_available) if another import runs.';
 
 create function json_import.start_run(p_source text, p_options jsonb default '{}')
 returns bigint
