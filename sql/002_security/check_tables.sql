@@ -156,7 +156,7 @@ from (
     union all
     select p.oid::regprocedure::text
     from pg_proc as p
-    where p.prosrc ~ e'policy_(bot_id|user)\\M'
+    where strpos(p.prosrc, 'policy_') > 0 and p.prosrc ~ e'policy_(bot_id|user)\\M'
       and p.oid not in ('security.admit_bots(regclass)'::regprocedure,
                         'security.check_policies()'::regprocedure,
                         'security.check_pair()'::regprocedure)
