@@ -164,6 +164,7 @@ drop type json_import.defect;
 
 drop function json_import.to_time(jsonb);
 drop function json_import.time_fault(jsonb);
+drop function json_import.unix_micros(numeric);
 drop function json_import.zone_pattern();
 drop function json_import.key_rules(text);
 drop function json_import.strings_per_message();
