@@ -55,7 +55,12 @@ join known as k on k.oid = m.member
 join pg_roles as p on p.oid = m.roleid
 where not (p.rolname ~ '^pg_' and k.rolname ~ '^pg_')
   and m.roleid not in (select role from login)
-  and (k.is_ours or p.rolname ~ '^pg_'
+  and (k.is_ours
+       or p.rolname ~ '^pg_' and (k.rolcanlogin or exists (
+           -- a role that no login can become is harmless: a sister database's migration makes such
+           select from pg_roles as r
+           where r.rolcanlogin and not r.rolsuper and r.oid not in (select role from sister)
+             and pg_has_role(r.oid, k.oid, 'member')))
        or m.roleid in (select role from security.roles())
           and m.member not in (select role from sister))
 group by 2
