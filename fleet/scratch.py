@@ -143,18 +143,15 @@ def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
 
 
 def _check_bodies(conn: psycopg.Connection, files: list[Migration]) -> None:
-    """Raises MB905 for a body that can't run: the files' headers leave that open until all of the
-    tables are there."""
-    for language, validator in (("plpgsql", "plpgsql_validator"), ("sql", "fmgr_sql_validator")):
-        try:
-            conn.execute(f"select {validator}(p.oid) from pg_proc as p join pg_language as l"  # noqa: S608
-                         " on l.oid = p.prolang where l.lanname = %s and p.oid >= 16384"
-                         " and p.prokind <> 'a' order by p.oid", [language])
-        except psycopg.Error as fault:
-            if fault.sqlstate is None:
-                raise
-            place = _place(files, fault.diag)
-            raise sqlfile.failure(fault, place.partition(":")[0] or "the file", place) from fault
+    """Raises MB905 with part:line for a body that can't run though all of the tables are there."""
+    try:
+        conn.execute("select security.validate_body(oid::regprocedure) from pg_proc"
+                     " where oid >= 16384 order by oid")
+    except psycopg.Error as fault:
+        if fault.sqlstate is None:
+            raise
+        place = _place(files, fault.diag)
+        raise sqlfile.failure(fault, place.partition(":")[0] or "the file", place) from fault
 
 
 def _place(files: list[Migration], diag: psycopg.errors.Diagnostic) -> str:

@@ -61,6 +61,9 @@ def verify(ctx: Context) -> int:
         applied = [m for m in ctx.files if m.id in marked]
         unmarked = [] if marked else in_place(conn, ctx.files)
         rows = [(m.id, *row) for m in applied or unmarked for row in check(conn, m)]
+        if registry.has_inventory(conn) and {m.id for m in ctx.files} == marked:
+            rows += [("all of them", *row) for row in
+                     conn.execute("select * from security.check_bodies()")]
         differing = registry.differences(conn)
     failed = [row for row in rows if not row[2]]
     differences = [("as accepted", name, False, f"accepted: {accepted}; live: {live}")
@@ -68,7 +71,7 @@ def verify(ctx: Context) -> int:
     listed = ctx.args.all or ctx.screen.as_json
     ctx.screen.rows(["migration", "check_name", "ok", "detail"],
                     [*(rows if listed else failed), *differences], none="")
-    ctx.screen.say(f"{len(rows)} checks of {len({row[0] for row in rows})} migrations, "
+    ctx.screen.say(f"{len(rows)} checks of {len(applied or unmarked)} migrations, "
                    f"{len(failed) or 'none'} failed; "
                    f"{len(differing) or 'no'} differences from what was accepted")
     if not applied:

@@ -371,6 +371,17 @@ def test_an_error_in_an_edited_file_is_told_with_its_line(whole):
     assert re.match(r"sql/002_security/bot_list.sql:\d+: column \"nothing\"", done.err)
 
 
+def test_verify_names_a_body_that_can_not_run_once_nothing_is_pending(whole):
+    whole.execute("begin; set local check_function_bodies = off; set local role app_owner;"
+                  "create function core.plan_of(bigint) returns text language sql"
+                  " set search_path = pg_catalog, pg_temp"
+                  " as 'select plan from core.bots where bot_id = $1'; reset role;"
+                  "select security.accept_inventory('by hand'); commit")
+    assert "core.plan_of(bigint): column" in whole.call("verify", code=4).out
+    whole.call("new", "plan")
+    assert "core.plan_of" not in whole.call("verify").out
+
+
 def test_who_may_make_no_database_has_a_temporary_server_or_what_was_accepted(
         whole, cluster, request):
     if cluster.execute("show server_version_num")[0][0] >= "160000":  # the wheel has these

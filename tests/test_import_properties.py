@@ -1,5 +1,6 @@
 """The import on files that nobody wrote: mutations, random content, every character."""
 
+import itertools
 import json
 import random
 import re
@@ -7,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,53 @@ def test_random_content_makes_a_round_trip_through_every_shape(imported, folder)
         same(found.conversations, conversations, "messages")
         same(found.metadata, metadata, "metadata")
         bot.agrees(checked=False)
+
+
+# Times that are numbers ---------------------------------------------------------------------------
+
+# Of seconds and milliseconds: the first, from where on they are milliseconds, the end.
+BOUNDS = (0, 10**11, 4_102_444_800, 4_102_444_800_000)
+HALVES = (Decimal(0), Decimal("5e-7"), Decimal("5e-4"))  # of a microsecond
+ROADS = """
+    with number as materialized (
+        select n, place, n::jsonb as value, json_import.time_fault(n::jsonb) as fault
+        from unnest(%s::text[]) with ordinality as u (n, place)
+    )
+    select n.n, n.fault,
+           case when n.fault is null then array[
+               extract(epoch from json_import.to_time(n.value)) * 1000000,
+               json_import.reread_micros('number', n.n),
+               extract(epoch from m.sent_at) * 1000000] end,
+           m.is_sound
+    from number as n
+    cross join lateral json_import.plain_messages(array[jsonb_build_array(
+        jsonb_build_object('text', '', 'direction', 'in', 'ts', n.value))]) as m
+    order by n.place"""
+
+
+def numbers_near(bound: int, rng: random.Random) -> Iterator[str]:
+    """Numbers beside a bound as a file may write them: to 20 decimals, some with an exponent."""
+    exactly = Context(prec=60)
+    for decimals in range(21):
+        for steps in (0, 1, 4, 5, 6, rng.randrange(10**decimals)):
+            for half, sign in itertools.product(HALVES, (-1, 1)):
+                aside = exactly.scaleb(Decimal(sign * steps), -decimals)
+                for number in (exactly.add(bound + half, aside), exactly.add(bound - half, aside)):
+                    yield rng.choice((f"{number:f}", f"{number:e}"))
+
+
+def test_a_number_near_a_bound_is_one_time_on_every_road(imported):
+    rng = random.Random(SEED)  # noqa: S311
+    numbers = [text for bound in BOUNDS for text in numbers_near(bound, rng)]
+    wrong = []
+    with imported.connect() as conn:
+        conn.execute("set timezone = 'UTC'")
+        for text, fault, micros, is_sound in conn.execute(ROADS, [numbers]):
+            expected = oracle.parse_unix(Decimal(text))
+            if isinstance(expected, str):
+                right = fault == "MB419" and not is_sound
+            else:
+                moment = (expected - oracle.EPOCH) // timedelta(microseconds=1)
+                right = fault is None and {*micros} <= {moment, *([] if is_sound else [None])}
+            wrong += [] if right else [(text, expected, fault, micros, is_sound)]
+    assert wrong == []

@@ -323,6 +323,54 @@ def test_a_broken_rule_is_never_accepted(superuser: psycopg.Connection):
     assert "a table with bot_id has row level security forced" in fault.diag.message_primary
 
 
+FAULTY = """set local check_function_bodies = off; set local role app_owner;
+    create function core.faulty() returns {} set search_path = pg_catalog, pg_temp
+    as $func${}$func$; reset role"""
+
+
+@pytest.mark.parametrize(("head", "body"), [
+    ("bigint language sql", "select bot_id from core.bots where"),
+    ("bigint language plpgsql", "begin return 1 from where; end"),
+    ("bigint language plpgsql", "begin return 1; end if; end"),
+    ("trigger language plpgsql", "begin perfrom 1; return null; end")])
+def test_a_syntax_error_is_never_accepted(installed: Database, head: str, body: str):
+    with installed.connect() as conn, conn.transaction(force_rollback=True):
+        conn.execute(FAULTY.format(head, body))
+        fault = refusal(conn, "select security.accept_inventory('006_faulty')")
+        assert (fault.sqlstate, fault.diag.message_primary.partition(" at ")[0]) == (
+            "MB115", "the body of core.faulty(): syntax error")
+
+
+@pytest.mark.parametrize(("head", "body", "missing"), [
+    ("text language sql", "select plan from core.bots", 'column "plan" does not exist'),
+    ("text language sql", "select core.plan_of(1)",
+     "function core.plan_of(integer) does not exist"),
+    ("bigint language plpgsql", "declare v core.plan; begin return 1; end",
+     'type "core.plan" does not exist')])
+def test_a_body_may_know_what_is_yet_to_come(installed: Database, head: str, body: str,
+                                             missing: str):
+    with installed.connect() as conn, conn.transaction(force_rollback=True):
+        checked, said = "select ok, detail from security.check_bodies()", []
+        conn.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        assert conn.execute(checked).fetchall() == [(True, None)]
+        conn.execute(FAULTY.format(head, body))
+        conn.execute("select security.accept_inventory('006_faulty')")
+        assert said[-1] == f"the body of core.faulty() can't run yet: {missing}"
+        assert conn.execute(checked).fetchall() == [(False, f"core.faulty(): {missing}")]
+
+
+def test_a_body_is_read_under_its_own_search_path(installed: Database):
+    with installed.connect() as conn, conn.transaction(force_rollback=True):
+        conn.execute("create schema shop; create table shop.goods (); grant usage on schema shop to"
+                     " app_bot; create function shop.count_goods() returns bigint language sql"
+                     " set search_path = shop as 'select count(*) from goods';"
+                     " create table public.tins (); create function shop.count_tins() returns"
+                     " bigint language sql as 'select count(*) from tins'")
+        assert conn.execute("select * from security.body_faults(array["
+                            "'shop.count_goods()', 'shop.count_tins()']::regprocedure[])"
+                            ).fetchall() == []
+
+
 @pytest.mark.parametrize("role", ["app_super_admin", "app_admin", "app_backup", "{bot}"])
 @pytest.mark.parametrize("call", ["accept_inventory('x')", "accept_cluster('x')",
                                   "accept_facts('x', '{}')", "expect_inventory()"])

@@ -283,6 +283,20 @@ def test_an_index_that_was_begun_is_finished_on_every_road(makers: Iterator[Whol
     whole.is_clean = True
 
 
+def test_a_body_with_a_syntax_error_is_refused_on_every_road(makers: Iterator[Whole]):
+    whole = next(makers)
+    before, whole.is_clean = whole.read_facts(), False
+    migration = whole.write("count_words")
+    part = migration.folder / "count_words.sql"
+    part.write_text(part.read_text("utf-8").replace("$func$\nselect ", "$func$\nselect from ", 1))
+    with pytest.raises(Exception, match=r"the body of core.count_words\(text\): syntax"):
+        whole.take(migration, "apply")
+    whole.remove(migration.id)
+    whole.verify()
+    assert whole.read_facts() == before
+    whole.is_clean = True
+
+
 def there_and_back(whole: Whole, name: str) -> None:
     """Applies a migration, looks at it, rolls it back; every fact is then as it was."""
     before, whole.is_clean = whole.read_facts(), False

@@ -103,9 +103,11 @@ comment on function security.run_acceptance_hooks() is
     'Calls every security.acceptance_hook; fails if one of them does.';
 
 create function security.accept(p_reason text, p_scope text)
-returns integer
+returns jsonb
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
+set row_security = on
 as $func$
 declare
     v_broken   text;
@@ -142,28 +144,35 @@ begin
         perform security.write_acceptance(p_reason, v_changes);
     end if;
     delete from security.unfinished where migration = split_part(p_reason, ',', 1);
-    return jsonb_array_length(v_changes);
+    return v_changes;
 end
 $func$;
 
 comment on function security.accept(text, text) is
-    'What accept_inventory and accept_cluster share; p_scope null: everything.';
+    'What accept_inventory and accept_cluster share; p_scope null: everything. Returns what
+changed, as security.acceptance.changes.';
 
 create function security.accept_inventory(p_reason text)
 returns integer
-language sql
-security definer
+language plpgsql
 set search_path = pg_catalog, pg_temp
-set row_security = on
 as $func$
-select security.accept(p_reason, null)
+declare
+    v_changes  jsonb := security.accept(p_reason, null);
+begin
+    perform security.refuse_syntax_errors(array(
+        select to_regprocedure(c.object)
+        from jsonb_to_recordset(v_changes) as c (kind text, object text, live text)
+        where c.kind = 'routine' and c.live is not null));
+    return jsonb_array_length(v_changes);
+end
 $func$;
 
 comment on function security.accept_inventory(text) is
     'Ends a migration''s apply.sql and rollback.sql, with its id as the reason: what is there is
 accepted from now on, on record in the audit log; returns how many facts changed. By hand, with a
 reason in words: what security.differences() shows is meant. MB112: a rule is broken; MB113: the
-caller does not own the database.';
+caller does not own the database; MB115: a body has a syntax error.';
 
 create function security.accept_cluster(p_reason text)
 returns integer
@@ -172,7 +181,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select security.accept(p_reason, 'cluster')
+select jsonb_array_length(security.accept(p_reason, 'cluster'))
 $func$;
 
 comment on function security.accept_cluster(text) is

@@ -40,6 +40,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir inventory_rows.sql
 \ir inventory.sql
 \ir acceptance.sql
+\ir bodies.sql
 \ir accept_inventory.sql
 
 -- Who may do what

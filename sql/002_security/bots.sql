@@ -20,6 +20,7 @@ begin
             message = format('no bot can be named %s', quote_nullable(p_name)),
             hint    = 'Take 1 to 100 characters, no blank at either end, no control character.';
     end if;
+    perform security.await_turn();  -- two at once, here and in a sister database, would deadlock
     loop  -- to an id whose login no database of the cluster has; none is taken over
         v_bot_id := nextval(pg_get_serial_sequence('core.bots', 'bot_id'));
         v_login := 'bot_' || v_bot_id;

@@ -7,16 +7,19 @@ create table security.rule_exception (
 
     constraint rule_exception_pk      primary key (rule, object),
     constraint rule_exception_rule_ck check (
-        rule in ('unpinned path', 'replica mode', 'shared table'))
+        rule in ('unpinned path', 'replica mode', 'shared table', 'superuser''s grant'))
 );
 
 comment on table security.rule_exception is
-    'What a rule of security.check_rules() lets pass. A migration adds its own, and removes them
-again.';
+    'What a rule of security.check_rules(), or security.differences(), lets pass. A migration adds
+its own, and removes them again.';
 comment on column security.rule_exception.rule is
     'unpinned path: a routine without a search_path of its own; replica mode: a routine that sets
-session_replication_role; shared table: every bot may read it, no row of it is one bot''s.';
-comment on column security.rule_exception.object is 'The signature, or the table''s name.';
+session_replication_role; shared table: every bot may read it, no row of it is one bot''s;
+superuser''s grant: what a role of ours has in the cluster as soon as a superuser migrates, here or
+in a sister database: no difference when it appears.';
+comment on column security.rule_exception.object is
+    'The signature, the table''s name, or the fact: its kind, object and definition.';
 comment on column security.rule_exception.reason is 'Why the rule may let it pass.';
 
 insert into security.rule_exception (rule, object, reason) values

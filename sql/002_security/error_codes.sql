@@ -29,6 +29,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Do it as the database''s owner.'),
     ('MB114', 'invalid_limits',   'A bot can''t have these limits.',
         'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
+    ('MB115', 'invalid_body',     'The body of a routine has a syntax error.',
+        'Correct it where the message says, in the routine''s file.'),
     ('MB121', 'not_protected',    'Roles were to be let in to a table that is not protected.',
         'Call security.protect for the table first.'),
     ('MB122', 'held_by_a_table',  'A table outside core.bot_table refers to the bot''s rows.',

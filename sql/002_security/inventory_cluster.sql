@@ -57,7 +57,12 @@ join known as k on k.oid = m.member
 join pg_roles as p on p.oid = m.roleid
 left join security.roles() as o on o.role = m.roleid
 where m.roleid not in (select role from login)
-  and (k.purpose is not null or p.rolname ~ '^pg_'
+  and (k.purpose is not null
+       or p.rolname ~ '^pg_' and (k.rolcanlogin or exists (
+           -- a role that no login can become is harmless: a sister database's migration makes such
+           select from pg_roles as r
+           where r.rolcanlogin and not r.rolsuper and r.oid not in (select role from sister)
+             and pg_has_role(r.oid, k.oid, 'member')))
        or o.purpose is not null and m.member not in (select role from sister))
 group by 2
 $func$;

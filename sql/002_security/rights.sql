@@ -20,7 +20,7 @@ grant execute on function
 to app_super_admin, app_owner;
 grant execute on function
     security.drop_logins(), security.admit_logins(), security.expect_inventory(text),
-    security.accept_inventory(text), security.accept_cluster(text),
+    security.accept_inventory(text), security.accept_cluster(text), security.accept(text, text),
     security.accept_facts(text, text[]), security.in_migration(),
     security.set_id_range(bigint, bigint),
     security.set_id_range_of(core.bot_table, bigint, bigint),

@@ -95,6 +95,45 @@ comment on function security.ensure_owner(text, boolean) is
     'The same for a role that is to own a schema: the caller becomes a member of it, and what it
 makes can''t be executed by everybody. MB101.';
 
+create function security.let_go(p_role text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_right  text;
+begin
+    if pg_has_role(p_role, 'usage') then
+        execute format('alter default privileges for role %I grant execute on functions to public',
+                       p_role);
+    end if;
+    begin
+        for v_right in
+            select format('set on parameter %s', p.parname)
+            from pg_parameter_acl as p
+            where exists (select from aclexplode(p.paracl) where grantee = to_regrole(p_role))
+              and (select rolsuper from pg_roles where rolname = current_user)
+        loop
+            execute format('revoke %s from %I', v_right, p_role);
+        end loop;
+        execute format('drop role %I', p_role);
+    exception when dependent_objects_still_exist or insufficient_privilege then
+        raise notice 'role % stays: %', p_role, sqlerrm;
+        if pg_has_role(p_role, 'member') and not exists (
+            select from pg_database
+            where datname <> current_database() and pg_has_role(datdba, 'usage')) then
+            execute format('revoke %I from %I', p_role, current_user);
+        end if;
+    end;
+end
+$func$;
+
+comment on function security.let_go(text) is
+    'Drops a role that ensure_owner or ensure_role made. What a sister database of the cluster still
+uses stays, with its rights; the caller, unless they own another database, is then no member of it
+any more. For rollbacks.';
+
 create table security.schema_owner (
     schema_name  name  not null,
     owner        name  not null,

@@ -120,6 +120,10 @@ drop table security.acceptance_hook;
 drop function security.expect_inventory(text);
 drop table security.unfinished;
 drop function security.require_acceptor();
+drop function security.check_bodies();
+drop function security.refuse_syntax_errors(regprocedure[]);
+drop function security.body_faults(regprocedure[]);
+drop function security.validate_body(regprocedure);
 drop function security.accept_facts(text, text[]);
 drop function security.write_acceptance(text, jsonb);
 drop function security.acceptance_record(security.acceptance);
@@ -228,6 +232,17 @@ drop function security.hand_over(text, text);
 drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
+
+revoke all on schema security from app_bot, app_owner;
+do $roles$
+begin
+    perform security.let_go(r)
+    from unnest(array['app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
+                      'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
+end
+$roles$;
+
+drop function security.let_go(text);
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
@@ -237,24 +252,3 @@ drop function security.ensure_role(text, boolean);
 delete from core.error_code where code between 'MB101' and 'MB129';
 
 drop schema security;
-
--- Roles are the cluster's: what a sister database still uses stays.
-do $roles$
-declare
-    v_role  text;
-begin
-    foreach v_role in array array['app_owner', 'app_upkeep', 'app_provisioner'] loop
-        execute format('alter default privileges for role %I grant execute on functions to public',
-                       v_role);
-    end loop;
-    foreach v_role in array array[
-        'app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
-        'app_super_admin', 'app_admin', 'app_bot', 'app_base'] loop
-        begin
-            execute format('drop role %I', v_role);
-        exception when dependent_objects_still_exist or insufficient_privilege then
-            raise notice 'role % stays: %', v_role, sqlerrm;
-        end;
-    end loop;
-end
-$roles$;

@@ -190,16 +190,6 @@ delete from core.error_code where code between 'MB201' and 'MB209';
 drop schema audit;
 drop schema audit_partitions;
 
--- The role is the cluster's: if a sister database uses it, it stays.
-do $role$
-begin
-    alter default privileges for role app_auditor grant execute on functions to public;
-    begin
-        drop role app_auditor;
-    exception when dependent_objects_still_exist or insufficient_privilege then
-        raise notice 'role app_auditor stays: %', sqlerrm;
-    end;
-end
-$role$;
+select security.let_go('app_auditor');
 
 select security.accept_inventory('003_audit, undone');

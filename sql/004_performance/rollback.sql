@@ -36,7 +36,7 @@ revoke all on schema core, security, audit from app_maintainer;
 delete from security.inventoried_table
 where relation in ('performance.monthly_table'::regclass, 'performance.task'::regclass,
                    'performance.probe'::regclass);
-delete from security.rule_exception where object = 'performance.maintain()';
+delete from security.rule_exception where object like '%performance%';
 
 select audit.note_capture('{"by": "004_performance, undone"}');
 
@@ -113,16 +113,6 @@ delete from core.error_code where code between 'MB301' and 'MB302';
 
 drop schema performance;
 
--- The role is the cluster's: if a sister database uses it, it stays.
-do $role$
-begin
-    alter default privileges for role app_maintainer grant execute on functions to public;
-    begin
-        drop role app_maintainer;
-    exception when dependent_objects_still_exist or insufficient_privilege then
-        raise notice 'role app_maintainer stays: %', sqlerrm;
-    end;
-end
-$role$;
+select security.let_go('app_maintainer');
 
 select security.accept_inventory('004_performance, undone');

@@ -69,14 +69,18 @@ to app_maintainer;
 insert into security.rule_exception (rule, object, reason) values
     ('replica mode',
      'json_import.load_conversations(bigint, bigint, text[], bigint[], bytea[], bytea[])',
-     'it proves the foreign keys of a file at once, not row by row');
+     'it proves the foreign keys of a file at once, not row by row'),
+    ('superuser''s grant',
+     'right to owner of json_import on parameter session_replication_role: SET',
+     'load_conversations lets with it the foreign keys'' triggers rest');
 
 -- A contact's row is locked and a conversation is stored with its messages, in one statement: that
 -- proves the foreign keys once per file, and the trigger that would prove them per row can rest.
 -- The right to say so is a superuser's to give (grant set on parameter), to app_importer.
 do $replica$
 begin
-    if (select rolsuper from pg_roles where rolname = current_user) then
+    if (select rolsuper from pg_roles where rolname = current_user)
+       and not has_parameter_privilege('app_importer', 'session_replication_role', 'set') then
         grant set on parameter session_replication_role to app_importer;
     end if;
     if has_parameter_privilege(current_user, 'session_replication_role', 'set')

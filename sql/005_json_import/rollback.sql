@@ -43,7 +43,7 @@ $guard$;
 
 -- Who may call what -----------------------------------------------------------
 
-delete from security.rule_exception where starts_with(object, 'json_import.');
+delete from security.rule_exception where strpos(object, 'json_import') > 0;
 revoke all on all tables in schema core from app_importer;
 revoke all on all sequences in schema core from app_importer;
 revoke all on all functions in schema core, security, audit, performance from app_importer;
@@ -167,6 +167,7 @@ drop type json_import.defect;
 
 drop function json_import.to_time(jsonb);
 drop function json_import.time_fault(jsonb);
+drop function json_import.unix_micros(numeric);
 drop function json_import.zone_pattern();
 drop function json_import.key_rules(text);
 drop function json_import.strings_per_message();
@@ -194,19 +195,6 @@ delete from core.error_code where code between 'MB400' and 'MB499';
 
 drop schema json_import;
 
--- The role is the cluster's: if a sister database uses it, it stays, with its right.
-do $role$
-begin
-    alter default privileges for role app_importer grant execute on functions to public;
-    begin
-        if (select rolsuper from pg_roles where rolname = current_user) then
-            revoke set on parameter session_replication_role from app_importer;
-        end if;
-        drop role app_importer;
-    exception when dependent_objects_still_exist or insufficient_privilege then
-        raise notice 'role app_importer stays: %', sqlerrm;
-    end;
-end
-$role$;
+select security.let_go('app_importer');
 
 select security.accept_inventory('005_json_import, undone');

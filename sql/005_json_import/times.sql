@@ -11,6 +11,18 @@ $func$;
 comment on function json_import.zone_pattern() is
     'Regular expression for a text, otherwise a sound time, that names its time zone.';
 
+create function json_import.unix_micros(p_number numeric)
+returns numeric
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+-- not divided by 1000: a quotient is rounded, and then rounded again
+select floor(p_number * case when p_number < 100000000000 then 1000000 else 1000 end + 0.5)
+$func$;
+
+comment on function json_import.unix_micros(numeric) is
+    'Microseconds since 1970 of unix seconds or (from 10^11 on) milliseconds.';
+
 create function json_import.time_fault(p_value jsonb)
 returns text
 language sql stable strict parallel safe
@@ -18,11 +30,12 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select case
     when jsonb_typeof(p_value) = 'number' then
-        -- what to_time would round up to the end is no time either
         case when p_value::numeric < extract(epoch from core.first_time())
-               or p_value::numeric >= extract(epoch from core.end_time()) * 1000 - 0.0005
-               or (p_value::numeric >= extract(epoch from core.end_time()) - 0.0000005
-                   and p_value::numeric < 100000000000)
+               or p_value::numeric >= extract(epoch from core.end_time()) * 1000
+             then 'MB419'
+             -- nor is what is rounded up to the end a time
+             when json_import.unix_micros(p_value::numeric)
+                  >= extract(epoch from core.end_time()) * 1000000
              then 'MB419' end
     when jsonb_typeof(p_value) <> 'string' then 'MB415'
     when s !~ (e'^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?'
@@ -49,12 +62,10 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select case jsonb_typeof(p_value)
     when 'string' then (p_value #>> '{}')::timestamptz
-    when 'number' then to_timestamp(trunc(seconds)::float8)
-        + floor((seconds - trunc(seconds)) * 1000000 + 0.5)::integer * interval '1 microsecond'
+    -- exact: until 2255 microseconds fit a float8
+    when 'number' then to_timestamp(0)
+        + json_import.unix_micros(p_value::numeric)::float8 * interval '1 microsecond'
 end
-from (select case when jsonb_typeof(p_value) = 'number' then
-        case when p_value::numeric >= 100000000000 then p_value::numeric / 1000
-             else p_value::numeric end end) as u (seconds)
 $func$;
 
 comment on function json_import.to_time(jsonb) is

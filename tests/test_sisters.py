@@ -1,0 +1,142 @@
+"""Two installations in two databases of one cluster share roles, and nothing that one of them does
+breaks the other, whoever migrates which: a superuser, or an owner of its own.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import Database, private_server
+from core_rows import at_once, failed_checks, run_runner
+from psycopg import sql
+
+from bench.measure import create_database
+from fleet import registry
+
+PAIRS = [("owner", "owner"), ("superuser", "owner"), ("owner", "superuser")]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Database]:
+    """A cluster without any of our roles."""
+    with private_server() as own:
+        yield Database(dict(own.parts()))
+
+
+def is_old(cluster: Database) -> bool:
+    """Whether every owner may use the roles that another one made."""
+    return cluster.execute("show server_version_num")[0][0] < "160000"
+
+
+def make_database(cluster: Database, name: str, kind: str) -> Database:
+    """An empty database as seen by who is to migrate it, who may use the roles that are there."""
+    owner = name if kind == "owner" else cluster.parts["user"]
+    with cluster.connect() as conn:
+        conn.execute(sql.SQL("create role {} login createrole").format(sql.Identifier(name)))
+        create_database(conn, name, owner)
+    return Database(cluster.parts | {"dbname": name, "user": owner})
+
+
+def make_logins(database: Database) -> list[int]:
+    """Two bots, whose ids are returned, an admin and a worker."""
+    bots = [database.execute("select security.create_bot(%s)", [name])[0][0]
+            for name in ("anna", "mila")]
+    database.execute("select security.create_admin(%s, p_is_super => true)", [
+        f"admin_of_{database.name}"])
+    database.execute("select security.create_worker(%s, %s)", [f"worker_of_{database.name}", bots])
+    return bots
+
+
+def is_whole(*databases: Database) -> None:
+    for database in databases:
+        assert failed_checks(database) == {}
+        assert database.execute("select check_name, detail from security.check()"
+                                " where not ok and severity <> 'notice'") == []
+
+
+def down(database: Database, *which: str) -> None:
+    run_runner(database, "rollback", *which, "--discard-data", "--yes")
+
+
+@pytest.mark.parametrize("kinds", PAIRS, ids=" and ".join)
+def test_each_comes_and_goes_by_itself(cluster: Database, kinds: tuple[str, str]):
+    first = make_database(cluster, "first", kinds[0])
+    run_runner(first, "migrate")
+    second = make_database(cluster, "second", kinds[1])
+    run_runner(second, "migrate")
+    is_whole(first, second)
+    bots = make_logins(first) + make_logins(second)
+    assert len({*bots}) == 4
+    is_whole(first, second)
+    for database in first, second:
+        assert "nothing to migrate" in run_runner(database, "migrate").stderr
+        run_runner(database, "verify")
+
+    down(second, "--only", "004")
+    is_whole(first)
+    run_runner(second, "migrate")
+    down(first, "--all")
+    is_whole(second)
+    as_bot = Database(second.parts | {"user": f"bot_{bots[-1]}"})
+    assert as_bot.execute("select bot_id from core.bots") == [(bots[-1],)]
+    run_runner(first, "migrate")
+    make_logins(first)
+    is_whole(first, second)
+
+    down(second, "--all")
+    with cluster.connect() as conn:
+        if not is_old(cluster):  # what was given by hand
+            for (role,) in conn.execute("select roleid::regrole::text from pg_auth_members"
+                                        " where member = 'second'::regrole").fetchall():
+                conn.execute(f"revoke {role} from second")
+        registry.drop_database(conn, "second")
+    is_whole(first)
+    down(first, "--all")
+    left = cluster.execute("select rolname from pg_roles where rolname ~ '^(app|bot)_'")
+    assert left in ([], [("app_importer",)])  # an owner can't take back a superuser's grant
+
+
+def test_both_are_installed_at_once_and_make_bots_at_once(cluster: Database):
+    kind = "owner" if is_old(cluster) else "superuser"
+    both = [make_database(cluster, name, kind) for name in ("first", "second")]
+    with ThreadPoolExecutor(2) as pool:
+        [*pool.map(lambda database: run_runner(database, "migrate"), both)]
+    is_whole(*both)
+
+    def make_bots(conn) -> list[int]:
+        return [bot for bot, in conn.execute(
+            "select security.create_bot(gen_random_uuid()::text) from generate_series(1, 8)")]
+
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.map(lambda database: at_once(database, [make_bots] * 4), both)
+    assert len({bot for jobs in made for job in jobs for bot in job}) == 64
+    is_whole(*both)
+
+
+def test_what_a_superuser_gives_a_role_may_come_and_may_not_go(cluster: Database):
+    def differing() -> list[str]:
+        return [name for name, in database.execute(
+            "select object from security.differences()")]
+
+    parameter = "parameter session_replication_role"
+    named = [f"to owner of json_import on {parameter}"]
+    database = make_database(cluster, "first", "owner")
+    run_runner(database, "migrate")
+    cluster.execute(f"grant set on {parameter} to app_importer")  # as a sister's migration does
+    is_whole(database)
+    cluster.execute(f"grant alter system on {parameter} to app_importer")
+    assert differing() == named
+    cluster.execute(f"revoke alter system on {parameter} from app_importer")
+    assert database.execute("select security.accept_inventory('given')") == [(1,)]
+    cluster.execute(f"revoke set on {parameter} from app_importer")
+    assert differing() == named
+
+
+def test_a_role_that_no_login_can_become_is_no_stranger(cluster: Database):
+    database = make_database(cluster, "first", "superuser")
+    run_runner(database, "migrate")
+    cluster.execute("create role readers; grant pg_read_all_data to readers")
+    is_whole(database)
+    cluster.execute("create role few in role readers; create role mallory login in role few")
+    assert database.execute("select kind, object from security.differences()") == [
+        ("membership", "role readers in pg_read_all_data")]
