@@ -581,6 +581,7 @@ def test_what_a_live_bot_wrote_to_a_contact_survives_its_files(bot):
     assert found[6]["name"] == "Live" and found[6]["summary"] == new["summary"]
     assert found[9] == oracle.read_bot(bot.folder).profiles[9]
     assert faults(bot.database) == {}
+    command(bot.database, "verify", "--source", bot.folder, "--bot", bot.name)
 
 
 def test_a_contacts_own_file_wins_over_the_single_one_whichever_comes_last(bot):

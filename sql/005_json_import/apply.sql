@@ -38,6 +38,7 @@ select security.expect_inventory();
 \ir conversation_of.sql
 \ir load_messages.sql
 \ir load_profiles.sql
+\ir found_rows.sql
 \ir load_one.sql
 \ir load.sql
 

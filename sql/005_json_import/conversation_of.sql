@@ -53,19 +53,28 @@ $func$;
 comment on function json_import.ensure_conversation(bigint, bigint, bigint) is
     'conversation_id of a chat, locked; a chat without profile gets a placeholder.';
 
+create function json_import.sequence_of(p_doc jsonb, p_records bigint)
+returns numeric
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(sum(hashint8extended(
+           json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata), m.ordinal)), 0)
+from json_import.messages_of(p_doc) as m
+where m.ordinal <= p_records
+having count(*) = p_records
+$func$;
+
+comment on function json_import.sequence_of(jsonb, bigint) is
+    'json_import.file.sequence of the first messages of a document; null if it has fewer.';
+
 create function json_import.same_head(p_file json_import.file, p_doc jsonb)
 returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select p_file.row_count > 0
-   and p_file.row_count = p_file.records
-   and count(*) = p_file.records
-   and sum(hashint8extended(
-           json_import.message_digest(m.direction, m.body, m.sent_at, m.metadata), m.ordinal))
-       = p_file.sequence
-from json_import.messages_of(p_doc) as m
-where m.ordinal <= p_file.records
+select p_file.row_count > 0 and p_file.row_count = p_file.records
+   and json_import.sequence_of(p_doc, p_file.records) = p_file.sequence
 $func$;
 
 comment on function json_import.same_head(json_import.file, jsonb) is

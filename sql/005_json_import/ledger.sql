@@ -58,7 +58,8 @@ comment on table json_import.file is
     'The ledger: one row per file of a bot''s folder, as last read. It commits with the rows it
 counts.';
 comment on column json_import.file.path is
-    e'Relative to the bot''s folder; \\xNN for a byte that is no UTF-8, \\\\ for a backslash.';
+    e'Relative to the bot''s folder; \\xNN for a byte that is no UTF-8, \\\\ for a backslash.
+\\file 17 where the ledger knows but the rows of a file (list_found_rows).';
 comment on column json_import.file.kind is 'profiles, profile, conversation, backup, or other.';
 comment on column json_import.file.chat_id is 'As the file''s name says; null for the single file.';
 comment on column json_import.file.status is
@@ -72,7 +73,8 @@ comment on column json_import.file.body_octets is 'Bytes of text in those rows.'
 comment on column json_import.file.digest is
     'Sum of a 64-bit hash of each of those rows: independent of order, aware of equal rows.';
 comment on column json_import.file.sequence is
-    'The same sum with the place of each row hashed in: aware of order, proves an append.';
+    'Of a conversation: the same sum over the messages in the file, the place of each hashed in.
+Aware of order, proves an append.';
 comment on column json_import.file.defects is 'How many were found; the first 1,000 are in reject.';
 comment on column json_import.file.warnings is
     'Counts by kind: no_zone, bom, no_profile, unknown_key, …';
@@ -138,7 +140,8 @@ create table json_import.profile_source (
 
 comment on table json_import.profile_source is 'Which file a contact''s row was last filled from.';
 comment on column json_import.profile_source.digest is
-    'Hash of the row as loaded: while it still holds, no bot has changed the row.';
+    'Hash of the row as loaded: while it still holds, no bot has changed the row. 0 where a bot had
+made or changed it before.';
 
 create index profile_source_file_idx on json_import.profile_source (bot_id, file_id);
 comment on index json_import.profile_source_file_idx is

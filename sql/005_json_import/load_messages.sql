@@ -41,6 +41,10 @@ begin
         perform json_import.recount(f.file_id, p_bot_id, p_conversation_id)
         from json_import.file as f
         where f.bot_id = p_bot_id and f.chat_id = p_chat_id and f.kind = 'backup';
+        -- a file without a name that has no rows any more
+        delete from json_import.file
+        where bot_id = p_bot_id and chat_id = p_chat_id and status = 'loaded' and sha256 is null
+          and row_count = 0;
     end if;
 end
 $func$;
@@ -133,18 +137,14 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $func$
 update json_import.file as f
-set row_count = t.row_count, body_octets = t.body_octets, digest = t.digest, sequence = t.sequence
+set row_count = t.row_count, body_octets = t.body_octets, digest = t.digest
 from (
-    select count(*) as row_count, coalesce(sum(octet_length(m.body)), 0) as body_octets,
-           coalesce(sum(m.digest), 0) as digest,
-           coalesce(sum(hashint8extended(m.digest, m.place)), 0) as sequence
-    from (
-        select body, json_import.message_digest(direction, body, sent_at, metadata) as digest,
-               row_number() over (order by message_id) as place
-        from core.messages
-        where bot_id = p_bot_id and conversation_id = p_conversation_id
-          and source_file_id = p_file_id
-    ) as m
+    select count(*) as row_count, coalesce(sum(octet_length(body)), 0) as body_octets,
+           coalesce(sum(json_import.message_digest(direction, body, sent_at, metadata)), 0)
+               as digest
+    from core.messages
+    where bot_id = p_bot_id and conversation_id = p_conversation_id
+      and source_file_id = p_file_id
 ) as t
 where f.bot_id = p_bot_id and f.file_id = p_file_id
 $func$;
@@ -153,10 +153,11 @@ comment on function json_import.recount(bigint, bigint, bigint) is
     'Brings a file''s counts and digest in the ledger in line with its rows in core.messages.';
 
 create function json_import.store_backup(
-    p_file_id  bigint,
-    p_bot_id   bigint,
-    p_chat_id  bigint,
-    p_doc      jsonb
+    p_file_id   bigint,
+    p_bot_id    bigint,
+    p_chat_id   bigint,
+    p_doc       jsonb,
+    p_is_found  boolean
 )
 returns void
 language plpgsql
@@ -166,7 +167,8 @@ declare
     v_conversation_id  bigint := json_import.ensure_conversation(p_bot_id, p_chat_id, p_file_id);
 begin
     delete from core.messages
-    where bot_id = p_bot_id and conversation_id = v_conversation_id and source_file_id = p_file_id;
+    where bot_id = p_bot_id and conversation_id = v_conversation_id and source_file_id = p_file_id
+      and not p_is_found;
 
     perform json_import.insert_messages(p_file_id, p_bot_id, v_conversation_id, array(
         select i.message
@@ -185,5 +187,6 @@ begin
 end
 $func$;
 
-comment on function json_import.store_backup(bigint, bigint, bigint, jsonb) is
-    'Adds those messages of a backup that the conversation doesn''t hold as often.';
+comment on function json_import.store_backup(bigint, bigint, bigint, jsonb, boolean) is
+    'Adds those messages of a backup that the conversation doesn''t hold as often, in place of those
+that came from it before (p_is_found: all of these are in it, and stay).';

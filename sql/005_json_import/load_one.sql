@@ -19,10 +19,14 @@ declare
     v_file_id  bigint;
 begin
     insert into json_import.file as f (
-        bot_id, path, kind, chat_id, status, sha256, octets, records, warnings, wrapper, run_id)
+        bot_id, path, kind, chat_id, status, sha256, octets, records, sequence, warnings, wrapper,
+        run_id)
     values (
         p_bot_id, p_path, p_kind, p_chat_id, 'loaded', sha256(p_bytes), octet_length(p_bytes),
         json_import.record_count(v_doc, p_kind),
+        case when p_kind = 'conversation'
+             then json_import.sequence_of(v_doc, json_import.record_count(v_doc, p_kind))
+             else 0 end,
         json_import.warnings_of(v_doc, p_kind, p_chat_id, p_bot_id, p_old.file_id)
             || json_import.bom_warning(p_bytes),
         case when p_kind in ('conversation', 'backup') then json_import.wrapper_of(v_doc) end,
@@ -30,15 +34,18 @@ begin
     on conflict (bot_id, path) do update
         set kind = excluded.kind, chat_id = excluded.chat_id, status = 'loaded', reason = null,
             sha256 = excluded.sha256, octets = excluded.octets,
-            records = excluded.records, defects = 0, warnings = excluded.warnings,
-            wrapper = excluded.wrapper, must_reread = false, run_id = excluded.run_id,
-            imported_at = excluded.imported_at
+            records = excluded.records, sequence = excluded.sequence, defects = 0,
+            warnings = excluded.warnings, wrapper = excluded.wrapper, must_reread = false,
+            run_id = excluded.run_id, imported_at = excluded.imported_at
     returning f.file_id into v_file_id;
 
     if p_kind = 'conversation' then
         perform json_import.store_conversation(p_old, v_file_id, p_bot_id, p_chat_id, v_doc);
     elsif p_kind = 'backup' then
-        perform json_import.store_backup(v_file_id, p_bot_id, p_chat_id, v_doc);
+        perform json_import.store_backup(
+            v_file_id, p_bot_id, p_chat_id, v_doc,
+            p_old.status is not distinct from 'loaded' and p_old.sha256 is null
+            and not p_old.must_reread);
         if p_old.row_count > 0 and (p_old.status, p_old.sha256) <> ('loaded', sha256(p_bytes)) then
             -- another backup may hold what this one no longer says
             update json_import.file
@@ -138,12 +145,19 @@ declare
     v_message  text;
     v_detail   text;
 begin
-    select * into v_old from json_import.file where bot_id = p_bot_id and path = p_path for update;
     for v_attempt in 1 .. 2 loop
         begin
             v_state := null;
+            select * into v_old
+            from json_import.file
+            where bot_id = p_bot_id and path = p_path
+            for update;
             v_defects := array(
                 select d from json_import.defects(p_bytes, p_kind, p_chat_id, p_strict) as d);
+            if v_defects = '{}' then
+                v_old := json_import.take_over(
+                    v_old, p_bot_id, p_path, p_kind, p_chat_id, p_bytes);
+            end if;
             if v_defects = '{}' and p_strict and p_kind in ('conversation', 'backup')
                and json_import.lacks_profile(p_bot_id, p_chat_id, v_old.file_id) then
                 v_defects := array[row(

@@ -13,7 +13,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with incoming as (
     select r.*, g.profile_id,
-           s.digest is distinct from json_import.profile_digest(g) as is_live
+           not e.is_same and s.digest is distinct from json_import.profile_digest(g) as is_live
     from json_import.profiles_of(p_doc, p_kind, p_chat_id) as r
     cross join lateral (
         select *
@@ -22,11 +22,21 @@ with incoming as (
         order by c.telegram_id = r.telegram_id desc, c.profile_id
         limit 1
     ) as g
+    cross join lateral (
+        select (g.telegram_id, g.chat_id, g.name, g.last_activity, g.message_count, g.summary,
+                g.profile, g.previous_response_id, g.extra)
+               is not distinct from
+               (r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count, r.summary,
+                r.profile, r.previous_response_id, r.extra)) as e (is_same)
     left join json_import.profile_source as s
         on s.bot_id = p_bot_id and s.profile_id = g.profile_id
     left join json_import.file as f on f.bot_id = p_bot_id and f.file_id = s.file_id
-    -- a contact's own file is newer than the file of all contacts
-    where not (p_kind = 'profiles' and coalesce(f.kind = 'profile', false))
+    -- a contact's own file is newer than the file of all contacts; of a contact that is older than
+    -- this ledger nobody knows whether it has one
+    where not (p_kind = 'profiles' and coalesce(
+        f.kind = 'profile',
+        not e.is_same and g.created_at < (
+            select max(n.started_at) from json_import.run as n where n.options ? 'found')))
 ), updated as (
     update core.girls_profiles as g
     set telegram_id   = case when i.is_live then g.telegram_id else i.telegram_id end,

@@ -156,9 +156,9 @@ with document as (
     ) as g on true
     left join json_import.profile_source as o
         on o.bot_id = p_file.bot_id and o.profile_id = g.profile_id
-    -- a contact of another file, or changed by a bot since, is not this file's to vouch for
+    -- a contact of another file, or that a bot made or changed, is not this file's to vouch for
     where g.profile_id is null
-       or (o.file_id = p_file.file_id and g.updated_at <= p_file.imported_at)
+       or (o.file_id = p_file.file_id and o.digest <> 0 and g.updated_at <= p_file.imported_at)
 )
 select (select count(*) from source),
        (select coalesce(sum(octet_length(s.entry::text)), 0) from source as s),

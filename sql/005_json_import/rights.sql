@@ -22,6 +22,7 @@ grant execute on function
     json_import.messages_by_month(bigint), json_import.recent_runs(integer),
     json_import.reconcile(bigint, text[], bytea[]), json_import.check()
 to app_super_admin, app_owner;
+grant execute on function json_import.list_found_rows() to app_owner;
 grant select on all tables in schema json_import to app_backup;
 
 do $importer$
@@ -96,3 +97,16 @@ begin
     perform security.hand_over('json_import', 'app_importer');
 end
 $replica$;
+
+-- Rows of an earlier ledger
+do $found$
+declare
+    v_found  record;
+begin
+    select * into v_found from json_import.list_found_rows();
+    if v_found.files > 0 then
+        raise notice '% messages of % files were imported before: import the same folders again, '
+                     'and each file finds its rows in place', v_found.messages, v_found.files;
+    end if;
+end
+$found$;

@@ -1,7 +1,8 @@
 -- 005_json_import: undo. What was imported stays in schema core.
 -- depends: every later migration is rolled back
 -- locks:   ACCESS EXCLUSIVE on everything in json_import
--- undo:    apply.sql; the ledger and the quarantine are gone
+-- undo:    apply.sql, then the import of the same folders: each file finds its rows in place. What
+--          was in quarantine is gone
 
 set local search_path = pg_catalog, pg_temp;
 set local quote_all_identifiers = off;
@@ -96,18 +97,23 @@ drop function json_import.load_file(bigint, bigint, text, text, bigint, bytea, b
 drop function json_import.quarantine(
     bigint, bigint, text, text, bigint, bytea, json_import.defect[]);
 drop function json_import.store(bigint, bigint, text, text, bigint, bytea, json_import.file);
+drop function json_import.take_over(
+    json_import.file, bigint, text, text, bigint, bytea);
+drop function json_import.compare_found(json_import.file, jsonb);
+drop function json_import.list_found_rows();
 drop function json_import.recount_profiles(bigint, bigint[]);
 drop function json_import.record_count(jsonb, text);
 drop function json_import.warnings_of(jsonb, text, bigint, bigint, bigint);
 drop function json_import.add_profiles(bigint, bigint, text, bigint, jsonb);
 drop function json_import.refill_profiles(bigint, bigint, text, bigint, jsonb);
-drop function json_import.store_backup(bigint, bigint, bigint, jsonb);
+drop function json_import.store_backup(bigint, bigint, bigint, jsonb, boolean);
 drop function json_import.recount(bigint, bigint, bigint);
 drop function json_import.store_conversation(json_import.file, bigint, bigint, bigint, jsonb);
 drop function json_import.merge_wrapper(jsonb, jsonb, jsonb);
 drop function json_import.wrapper_of(jsonb);
 drop function json_import.drop_backup_messages(bigint, bigint, bigint, jsonb, bigint);
 drop function json_import.same_head(json_import.file, jsonb);
+drop function json_import.sequence_of(jsonb, bigint);
 drop function json_import.ensure_conversation(bigint, bigint, bigint);
 drop function json_import.lacks_profile(bigint, bigint, bigint);
 drop function json_import.load_profiles(bigint, bigint, text[], bigint[], bytea[], bytea[]);
