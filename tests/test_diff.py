@@ -17,7 +17,7 @@ import psutil
 import pytest
 from conftest import Database
 from core_rows import failed_checks, login, migrator, program
-from project import ORIGIN, Project, until
+from project import ORIGIN, Whole, until
 from psycopg import sql
 
 from bench.measure import create_database
@@ -31,20 +31,8 @@ LIVE = ("select replace(pg_get_functiondef('core.record_message'::regproc), 'ret
         " '-- live\n    return v_message_id;')")
 
 
-class Whole(Project):
-    """The project with all its migrations."""
-
-    def __init__(self, folder: Path, database: Database) -> None:
-        super().__init__(folder, database)
-        shutil.rmtree(folder / "sql")
-        shutil.copytree(ORIGIN / "sql", folder / "sql")
-
-    def edit(self, part: str, old: str, new: str) -> None:
-        """Replaces a text in a file of sql/, once."""
-        path = self.folder / "sql" / part
-        text = path.read_text("utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), "utf-8")
+class Edited(Whole):
+    """The project, whose files somebody edits."""
 
     def edit_record_message(self, line: str) -> None:
         self.edit(PART, RETURN, f"    {line}\n{RETURN}")
@@ -90,12 +78,12 @@ def origin(cluster: Database, who: Database) -> Iterator[str]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iterator[Whole]:
+def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iterator[Edited]:
     name = f"fleet_diff_{os.urandom(6).hex()}"
     with cluster.connect() as conn:
         conn.execute(sql.SQL("create database {} template {} owner {}").format(
             *map(sql.Identifier, (name, origin, who.parts["user"]))))
-        made = Whole(tmp_path / "project", Database(who.parts | {"dbname": name}))
+        made = Edited(tmp_path / "project", Database(who.parts | {"dbname": name}))
         made.execute("select security.protect_database()")  # a clone has lost its rights
         try:
             yield made
@@ -374,7 +362,7 @@ def test_an_error_in_an_edited_file_is_told_with_its_line(whole):
 def test_who_may_make_no_database_has_a_temporary_server_or_what_was_accepted(
         whole, cluster, request):
     if cluster.execute("show server_version_num")[0][0] >= "160000":  # the wheel has these
-        mine = Whole(whole.folder.parent / "owned", request.getfixturevalue("owned"))
+        mine = Edited(whole.folder.parent / "owned", request.getfixturevalue("owned"))
         mine.execute("create function public.greet() returns int language sql as 'select 1'")
         mine.call("migrate")
         mine.edit_record_message("-- edited")
