@@ -18,21 +18,21 @@ from fleet.status import State
 
 # "something stands on it", "that can't be replaced": not by code, then
 STUCK = ("2BP01", "42P13", "42P16", "42809")
+STUCK_HINT = ("Put the file back as it was, and write a migration: runner.py new. Nothing was "
+              "kept.")
 EXPECT = "select security.expect_inventory();\n"
 SETTINGS = """\
 set local search_path = pg_catalog, pg_temp;
 set local quote_all_identifiers = off; set local standard_conforming_strings = on;
 set local lock_timeout = '3s'; set local row_security = on;
 set local check_function_bodies = off;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
 """
 # verify_seals wants an entry whenever something of the audit's machinery was touched
-BEGIN_AUDIT = """\
-select set_config('fleet.machinery', encode(audit.machinery(), 'hex'), true);
-"""
-END_AUDIT = """\
+AUDIT = """\
 select * from audit.refresh();
-select audit.note_capture({reason})
-where encode(audit.machinery(), 'hex') <> current_setting('fleet.machinery');
+select audit.note_capture({reason});
 """
 ACCEPT = "select security.accept_inventory({reason});\n"
 
@@ -112,11 +112,10 @@ def _fits(old: Piece, new: Piece) -> bool:
     return old.shape == new.shape[:len(old.shape)]
 
 
-def _frame(conn: psycopg.Connection, reason: str) -> tuple[str, str]:
-    """What comes before and after changes made for a reason."""
-    if not registry.exists(conn, "audit.seal"):
-        return SETTINGS, ""
-    return SETTINGS + BEGIN_AUDIT, END_AUDIT.format(reason=sql.quote(f'{{"by": "{reason}"}}'))
+def _audit(made: list[Change], reason: str) -> str:
+    """What comes after changes that may have touched the audit's machinery."""
+    touched = any("audit." in change.statements for change in made)
+    return AUDIT.format(reason=sql.quote(f'{{"by": "{reason}"}}')) if touched else ""
 
 
 def run(conn: psycopg.Connection, made: list[Change]) -> None:
@@ -127,9 +126,7 @@ def run(conn: psycopg.Connection, made: list[Change]) -> None:
         except FleetError as fault:
             fault.place = change.place
             if getattr(fault.__cause__, "sqlstate", None) in STUCK:
-                fault.code = "MB913"
-                fault.hint = ("Put the file back as it was, and write a migration: runner.py new. "
-                              "Nothing was kept.")
+                fault.code, fault.hint = "MB913", STUCK_HINT
             raise
 
 
@@ -188,6 +185,9 @@ class Editor:
             registry.expect(self.conn)
             self._run(made, reason := f"{newest.id}, edited")
             self.conn.execute("select security.accept_inventory(%s)", [reason])
+            if left := self.survey(now).differences:
+                raise FleetError("MB913", "replaced, it is not yet as the files say: "
+                                 + "; ".join(d.shown for d in left), STUCK_HINT, exit_code=DRIFT)
         for migration in now:
             verify.require(self.conn, migration)
         for migration in self.edited:
@@ -209,11 +209,9 @@ class Editor:
         return made
 
     def _run(self, made: list[Change], reason: str) -> None:
-        begin, end = _frame(self.conn, reason)
-        self.conn.execute(begin)
+        self.conn.execute(SETTINGS)
         run(self.conn, made)
-        if end:
-            self.conn.execute(end)
+        self.conn.execute(_audit(made, reason))
 
     def planned(self, files: list[Migration], states: list[State]) -> list[tuple[str, ...]]:
         """(migration, what migrate would do, with what, old text beside new) of what was edited."""
@@ -248,9 +246,8 @@ class Editor:
         if not (made := changes(found, found.changed("files"))):
             return ""
         reason = f"{mine[-1].id}, edited"
-        begin, end = _frame(self.conn, reason)
-        return "\n".join([EXPECT + begin, *(f"-- {c.shown}\n{c.statements}\n" for c in made),
-                          end + ACCEPT.format(reason=sql.quote(reason))])
+        return "\n".join([EXPECT + SETTINGS, *(f"-- {c.shown}\n{c.statements}\n" for c in made),
+                          _audit(made, reason) + ACCEPT.format(reason=sql.quote(reason))])
 
 
 def edited(files: list[Migration], states: list[State]) -> list[Migration]:

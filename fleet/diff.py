@@ -75,14 +75,14 @@ def survey(conn: psycopg.Connection, files: Content, applied: list[Migration]) -
     found = []
     for name in sorted(files.facts.keys() | live.facts.keys()):
         said, kept, is_live = (of.get(name) for of in (files.facts, accepted, live.facts))
-        if said == is_live or DERIVED.search(name[1]):
-            continue
+        theirs = not ours.search(name[1]) and (
+            said is None or name[0] == "extension" or " on schema " in name[1])
+        if said == is_live or (kept == is_live and (theirs or DERIVED.search(name[1]))):
+            continue  # as the files say; or there before us, or made from what the tables are
         reason = reasons.get(name, "").partition(",")[0]
         changed = _changed(said, kept, is_live, not reason or reason in ids)
         if changed == "accepted" and (said is None or name[0] not in CODE or reason in lawful):
             continue  # a DBA's own, or what functions of ours lawfully do
-        if said is None and kept == is_live and not ours.search(name[1]):
-            continue  # it was there before us
         found.append((name, changed, said, kept, is_live))
     found += [(name, "both" if name in live.pieces else "files", None, None, None)
               for name in _unlisted(files, live, accepted)]

@@ -7,6 +7,7 @@ from fleet.command import YES, Command, arg
 from fleet.context import Context
 from fleet.diff import Difference, Survey
 from fleet.errors import DIFFERS, DONE, DRIFT, USAGE, FleetError
+from fleet.files import Migration
 
 COLUMNS = ["changed_in", "kind", "object", "files"]
 
@@ -26,9 +27,9 @@ def diff(ctx: Context) -> int:
                              "runner.py migrate", exit_code=DRIFT)
         found = status.states(conn, ctx.files)
         status.refuse_drift(found, "edited", "late")
-        editor = Editor.of(ctx, conn)
+        editor, now = Editor.of(ctx, conn), applied(ctx.files, found)
         try:
-            survey = editor.survey(applied(ctx.files, found))
+            survey = editor.survey(now)
         except FleetError as fault:
             if fault.code != "MB915" or ctx.args.show or ctx.args.take:
                 raise
@@ -37,7 +38,7 @@ def diff(ctx: Context) -> int:
         if ctx.args.show:
             return _show(ctx, survey)
         if ctx.args.take:
-            return _take(ctx, editor, survey)
+            return _take(ctx, editor, survey, now)
     return _list(ctx, _chosen(ctx, survey))
 
 
@@ -72,7 +73,7 @@ def _show(ctx: Context, found: Survey) -> int:
     return DONE
 
 
-def _take(ctx: Context, editor: Editor, found: Survey) -> int:
+def _take(ctx: Context, editor: Editor, found: Survey, now: list[Migration]) -> int:
     """Makes one object live as the files say, whatever the database holds."""
     chosen = _chosen(ctx, found)
     for difference in chosen:
@@ -84,6 +85,9 @@ def _take(ctx: Context, editor: Editor, found: Survey) -> int:
                        ctx.args.yes)
     with (lock.hold(editor.conn, lock.MIGRATION, ctx.correlation_id) as held,
           editor.conn.transaction()):
+        if editor.survey(now).differences != found.differences:
+            raise FleetError("MB907", "somebody else changed something while this command waited",
+                             "See runner.py diff, then repeat.", exit_code=DRIFT)
         made = editor.take(found, chosen, f"{ctx.files[-1].id}, diff --take files")
         held.require(editor.conn)
     return ctx.finish("; ".join(change.shown for change in made))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -22,45 +22,52 @@ from psycopg import sql
 from fleet import config, server
 from fleet.errors import FleetError
 
-PREFIX = "fleet_scratch_"
-FORGOTTEN = 3600  # seconds after which a scratch database is nobody's: its server or host crashed
+DATABASE, FOLDER = "fleet_scratch_", "fleet-scratch-"
+FORGOTTEN = 3600  # seconds after which what is there is nobody's: its keeper was killed as well
 
 
 @contextmanager
 def on_server(parts: dict[str, str]) -> Iterator[dict[str, str]]:
     """A new empty database of the server that `parts` name; yields what to connect with."""
-    name = f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}"
     target = config.DatabaseConfig(parts, {})
     with config.connect(target, application_name="runner scratch") as conn:
         conn.cursor_factory = psycopg.Cursor  # what makes a database can't be in a transaction
+        # or a login's own limits would leave the database behind
+        conn.execute("select set_config(name, '0', false) from pg_settings where name in ("
+                     "'statement_timeout', 'transaction_timeout', 'idle_session_timeout')")
+        (now,) = conn.execute("select extract(epoch from now())::bigint").fetchone()
         for (old,) in conn.execute(
-                "select d.datname from pg_database as d where pg_has_role(d.datdba, 'usage')"
-                " and d.datname ~ %s and split_part(d.datname, '_', 3)::bigint < %s",
-                [f"^{PREFIX}[0-9]+_[0-9a-f]+$", time.time() - FORGOTTEN]).fetchall():
-            _drop(conn, old)
+                "select datname from pg_database where pg_has_role(datdba, 'usage')"
+                " and substring(datname from %s)::bigint < %s",
+                [f"^{DATABASE}([0-9]{{1,12}})_[0-9a-f]+$", now - FORGOTTEN]).fetchall():
+            with suppress(psycopg.errors.ObjectInUse):
+                conn.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(old)))
+        name = sql.Identifier(made := f"{DATABASE}{now}_{secrets.token_hex(4)}")
         try:
             # one locale everywhere, so that nothing read from it depends on the server's
             conn.execute(sql.SQL("create database {} template template0 encoding 'UTF8'"
-                                 " locale_provider libc locale 'C'").format(sql.Identifier(name)))
-            yield parts | {"dbname": name}
+                                 " locale_provider libc locale 'C'").format(name))
+            yield parts | {"dbname": made}
         finally:
-            _drop(conn, name)
-
-
-def _drop(conn: psycopg.Connection, name: str) -> None:
-    conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(name))
 
 
 @contextmanager
 def on_embedded(binaries: Path, login: str, superuser: bool, replays: bool
                 ) -> Iterator[dict[str, str]]:
     """A database of a temporary server; `login` owns it, with the rights it has elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="fleet-scratch-") as folder:
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # another one removes it as well
+            seen = left.lstat()
+            if seen.st_uid == os.geteuid() and seen.st_mtime < time.time() - FORGOTTEN:
+                _remove(server.Server(binaries, left / "server"))
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         Path(folder).chmod(0o711)  # a root's server runs as somebody else
         made = server.Server(binaries, Path(folder) / "server", "postgres", (("fsync", "off"),))
         try:
             made.start()
-            with psycopg.connect(**made.parts(), autocommit=True) as conn:
+            with config.connect(config.DatabaseConfig(made.parts(), {})) as conn:
                 if login != "postgres":
                     conn.execute(sql.SQL("create role {} login {}").format(
                         sql.Identifier(login), sql.SQL("superuser" if superuser else "createrole")))
@@ -70,9 +77,13 @@ def on_embedded(binaries: Path, login: str, superuser: bool, replays: bool
                     sql.Identifier(login)))
             yield made.parts() | {"dbname": "scratch", "user": login}
         finally:
-            made.stop("immediate")
-            for path in (made.parts()["host"], made.home):  # its socket's folder lies elsewhere
-                shutil.rmtree(path, ignore_errors=True)
+            _remove(made)
+
+
+def _remove(left: server.Server) -> None:
+    left.stop("immediate")
+    for path in (left.parts()["host"], left.home):  # its socket's folder lies elsewhere
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def main() -> None:

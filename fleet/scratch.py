@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -24,7 +24,10 @@ FOLDER, KEPT = ".scratch", 12  # of the project; how many contents stay in it
 Name = tuple[str, str]  # kind, object
 ACCEPTANCE = re.compile(r"^select security\.(expect|accept)_inventory\([^;\n]*\);$", re.M)
 # What stands in the way on one server and not on another: roles that are there, rights that aren't.
-ELSEWHERE = ("MB101", "MB901", "MB904")
+ELSEWHERE = ("MB101", "MB103", "MB901", "MB904")
+# What can't be in a transaction makes nothing that is compared.
+NOT_IN_TRANSACTION = (psycopg.errors.ActiveSqlTransaction,
+                      psycopg.errors.InvalidTransactionTermination)
 # On what else but the files it depends what they make.
 SURROUNDINGS = """
     select current_setting('server_version_num'), r.rolname, r.rolsuper,
@@ -63,28 +66,29 @@ class Workshop:
     folder: Path
     target: config.DatabaseConfig
     conn: psycopg.Connection
+    made: dict[str, Content] = field(default_factory=dict)  # by their files, for as long as we run
 
     def content(self, files: list[Migration]) -> Content:
         """What these migrations make on a server like this one, for a login like this one.
 
         Raises MB905 for a file that fails, MB915 where no scratch database can be had.
         """
-        *surroundings, may_create = self.conn.execute(SURROUNDINGS).fetchone()
-        said = json.dumps([surroundings, _code().text, [m.script("apply").text for m in files]])
-        path = self.folder / FOLDER / f"{hashlib.sha256(said.encode()).hexdigest()}.json"
-        if (found := _load(path)) is not None:
-            return found
-        made = self._build(files, *surroundings[:4], may_create)
-        _keep(path, made)
-        return made
+        texts = json.dumps([_code().text, [m.script("apply").text for m in files]])
+        if texts not in self.made:
+            *surroundings, may_create = self.conn.execute(SURROUNDINGS).fetchone()
+            digest = hashlib.sha256(f"{surroundings} {texts}".encode()).hexdigest()
+            path = self.folder / FOLDER / f"{digest}.json"
+            if (found := _load(path)) is None:
+                found = self._build(files, *surroundings[:4], may_create)
+                _keep(path, found)
+            self.made[texts] = found
+        return self.made[texts]
 
     def _build(self, files: list[Migration], version: str, login: str,
                superuser: bool, replays: bool, may_create: bool) -> Content:
         """Tries the server itself, then a temporary one of the same version."""
-        places, major = [], version[:2]
-        if may_create:
-            places.append({"parts": dict(self.target.parts)})
-        if binaries := server.binaries_of(major):
+        places = [{"parts": dict(self.target.parts)}] if may_create else []
+        if binaries := server.binaries_of(version[:2]):
             places.append({"binaries": str(binaries), "login": login,
                            "superuser": superuser, "replays": replays})
         why = [] if may_create else [f"{login} may create none"]
@@ -92,8 +96,6 @@ class Workshop:
             try:
                 with kept(order) as parts:
                     return build(parts, files)
-            except Unavailable as fault:
-                why.append(str(fault))
             except FleetError as fault:
                 if fault.code not in ELSEWHERE:
                     raise
@@ -104,13 +106,12 @@ class Workshop:
             "database can be compared with what was accepted only: runner.py verify")
 
 
-class Unavailable(Exception):
-    """A scratch database that could not be had; says why."""
-
-
 @contextmanager
 def kept(order: Mapping[str, object]) -> Iterator[dict[str, str]]:
-    """A database made as ordered by a process that outlives this one to take it away again."""
+    """A database made as ordered by a process that outlives this one to take it away again.
+
+    Raises MB901 where it could not be had.
+    """
     child = subprocess.Popen(
         [sys.executable, "-m", "fleet.keeper"], cwd=Path(__file__).parent.parent, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -120,7 +121,7 @@ def kept(order: Mapping[str, object]) -> Iterator[dict[str, str]]:
         child.stdin.flush()
         answer = json.loads(child.stdout.readline() or '{"error": "its keeper ended"}')
         if "error" in answer:
-            raise Unavailable(answer["error"])
+            raise FleetError("MB901", answer["error"])
         yield answer["parts"]
     finally:
         child.stdin.close()
@@ -135,11 +136,24 @@ def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
           conn.transaction(force_rollback=True)):
         for migration in files:
             with settings.as_connected(conn):
-                sqlfile.run(conn, alone(migration.script("apply")))
+                _apply(conn, alone(migration.script("apply")))
                 conn.execute("set constraints all immediate")
         with settings.as_connected(conn):
             _check_bodies(conn, files)
         return read(conn)
+
+
+def _apply(conn: psycopg.Connection, script: sqlfile.Script) -> None:
+    """Runs a file in the caller's transaction, also one that should run in none."""
+    sqlfile.refuse(script)
+    whole = [(0, script.text)]
+    for at, text in whole if script.in_transaction else script.split():
+        try:
+            with conn.transaction():
+                sqlfile.execute(conn, script, at, text)
+        except FleetError as fault:
+            if not isinstance(fault.__cause__, NOT_IN_TRANSACTION) or script.in_transaction:
+                raise
 
 
 def _check_bodies(conn: psycopg.Connection, files: list[Migration]) -> None:

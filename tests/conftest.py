@@ -43,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("tests on TEST_DATABASE_URL share its roles: leave out -n")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what is marked as torture, but in `make torture`."""
+    if not os.environ.get("TORTURE"):
+        items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
 @dataclass(frozen=True)
 class Database:
     """One database on the server under test; `parts` are libpq keywords of a superuser."""
@@ -90,16 +96,18 @@ def cluster() -> Iterator[Database]:
 
 
 @contextmanager
-def private_server() -> Iterator[server.Server]:
-    """A started server from TEST_PG_BIN or else the wheel, gone with its files in the end.
+def private_server(binaries: Path | None = None, dbname: str = "fleet"
+                   ) -> Iterator[server.Server]:
+    """A started server of these programs (or TEST_PG_BIN's, or the wheel's), gone with its files.
 
     They lie in memory where there is room: a clone has 400, which most of its time goes into.
     """
-    binaries = os.environ.get("TEST_PG_BIN")
+    if not binaries:
+        binaries = Path(os.environ.get("TEST_PG_BIN") or server.wheel_binaries())
     with tempfile.TemporaryDirectory(prefix="fleet-tests-", dir=roomy_folder()) as folder:
         Path(folder).chmod(0o711)  # a root's server may run as somebody else
         own = server.Server(
-            Path(binaries) if binaries else server.wheel_binaries(), Path(folder) / "server",
+            binaries, Path(folder) / "server", dbname,
             settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
                       ("log_min_duration_statement", "-1"), ("max_wal_size", "128MB")))
         own.start()

@@ -194,6 +194,22 @@ class Project:
                       " and datname = current_database() and application_name like 'runner %')")
 
 
+class Whole(Project):
+    """The project with all its migrations."""
+
+    def __init__(self, folder: Path, database: Reachable) -> None:
+        super().__init__(folder, database)
+        shutil.rmtree(folder / "sql")
+        shutil.copytree(ORIGIN / "sql", folder / "sql")
+
+    def edit(self, part: str, old: str, new: str) -> None:
+        """Replaces a text in a file of sql/, once."""
+        path = self.folder / "sql" / part
+        text = path.read_text("utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), "utf-8")
+
+
 def finish(child: subprocess.Popen, code: int | None = 0, never: Sequence[str] = NEVER) -> Done:
     """Waits for the end of a started child and checks what it left."""
     try:

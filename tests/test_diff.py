@@ -1,107 +1,15 @@
-"""Files against database: what `diff` shows, what `migrate` brings live, what both refuse.
+"""Files against database: what `diff` shows, what `migrate` brings live, what both refuse."""
 
-On 15 all of it is done by the database's owner, who is no superuser; on later versions by one.
-"""
-
-import os
-import random
 import re
 import shutil
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
-import psutil
 import pytest
 from conftest import Database
-from core_rows import failed_checks, login, migrator, program
-from project import ORIGIN, Project, until
-from psycopg import sql
+from core_rows import failed_checks, program
+from edited import LIVE, PART, RECORD, Edited
+from project import ORIGIN
 
-from bench.measure import create_database
-from fleet import server
-
-pytest_plugins = ["project", "core_rows"]
-RECORD = "routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint)"
-PART = "001_core_schema/record_message.sql"
-RETURN = "    return v_message_id;\nend\n$func$;\n\ncomment on function core.record_message"
-LIVE = ("select replace(pg_get_functiondef('core.record_message'::regproc), 'return v_message_id;',"
-        " '-- live\n    return v_message_id;')")
-
-
-class Whole(Project):
-    """The project with all its migrations."""
-
-    def __init__(self, folder: Path, database: Database) -> None:
-        super().__init__(folder, database)
-        shutil.rmtree(folder / "sql")
-        shutil.copytree(ORIGIN / "sql", folder / "sql")
-
-    def edit(self, part: str, old: str, new: str) -> None:
-        """Replaces a text in a file of sql/, once."""
-        path = self.folder / "sql" / part
-        text = path.read_text("utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), "utf-8")
-
-    def edit_record_message(self, line: str) -> None:
-        self.edit(PART, RETURN, f"    {line}\n{RETURN}")
-
-    def replace_live(self) -> None:
-        """Somebody replaces core.record_message in the database."""
-        self.execute(self.execute(LIVE)[0][0])
-
-    def differences(self, *arguments: str) -> dict[str, str]:
-        """Where each object changed, by its name."""
-        document = self.call("diff", "--json", *arguments, code=None).document
-        return {f"{row['kind']} {row['object']}": row["changed_in"] for row in document}
-
-    def is_clean(self) -> None:
-        """Files, what was accepted and the database are one; every check is true."""
-        assert self.differences() == {}
-        assert set(self.states().values()) == {"applied"}
-        assert "no differences" in self.call("verify").err
-
-
-@pytest.fixture(scope="module")
-def who(cluster: Database) -> Iterator[Database]:
-    """Who migrates: the server as seen by a superuser, on 15 by a login that may make databases."""
-    with ExitStack() as stack:
-        if cluster.execute("show server_version_num")[0][0] >= "160000":
-            yield cluster
-        else:
-            yield stack.enter_context(login(
-                cluster, f"fleet_owner_{os.urandom(6).hex()}", "createrole createdb"))
-
-
-@pytest.fixture(scope="module")
-def origin(cluster: Database, who: Database) -> Iterator[str]:
-    """A migrated database of theirs, for cloning only."""
-    name = f"fleet_diff_{os.urandom(6).hex()}"
-    with cluster.connect() as conn:
-        create_database(conn, name, who.parts["user"])
-        with Database(who.parts | {"dbname": name}).connect() as mine:
-            mine.execute("set row_security = off")
-            migrator(mine).migrate()
-        yield name
-        server.drop_database(conn, name)
-
-
-@pytest.fixture
-def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iterator[Whole]:
-    name = f"fleet_diff_{os.urandom(6).hex()}"
-    with cluster.connect() as conn:
-        conn.execute(sql.SQL("create database {} template {} owner {}").format(
-            *map(sql.Identifier, (name, origin, who.parts["user"]))))
-        made = Whole(tmp_path / "project", Database(who.parts | {"dbname": name}))
-        made.execute("select security.protect_database()")  # a clone has lost its rights
-        try:
-            yield made
-        finally:
-            server.drop_database(conn, name)
-
+pytest_plugins = "edited"
 
 # What migrate brings live ------------------------------------------------------
 
@@ -315,47 +223,77 @@ def test_what_our_own_functions_lawfully_changed_is_left_alone(whole):
                          " where tgrelid = 'core.note'::regclass") == [("hi", 6)]
 
 
-# The scratch database ----------------------------------------------------------
+def can_compare(database: Database) -> bool:
+    """Whether a scratch database can be had: on the server itself, or on one of the wheel's."""
+    return database.execute("select current_setting('server_version_num')::int >= 160000 or"
+                            " rolcreatedb or rolsuper from pg_roles where rolname = current_user"
+                            )[0][0]
 
 
-def leftovers(database: Database) -> list[tuple]:
-    return database.execute("select datname from pg_database where datname like 'fleet_scratch%'")
+def test_who_looks_and_what_surrounds_the_database_is_no_difference(
+        whole, cluster, request, tmp_path):
+    mine = Edited(tmp_path / "owned", request.getfixturevalue("owned"))
+    mine.execute("revoke usage on schema public from public")
+    mine.call("migrate")
+    superuser = Database(cluster.parts | {"dbname": mine.database.name})
+    for database in (mine.database, superuser):
+        mine.database = database
+        if can_compare(database):
+            assert mine.differences() == {}
 
 
-def test_it_mends_nothing_that_the_cluster_shares(whole, cluster):
-    cluster.execute("revoke app_base from app_bot")  # which 002 grants where it is missing
-    try:
-        whole.call("diff", code=None)
-        assert cluster.execute("select pg_has_role('app_bot', 'app_base', 'member')") == [(False,)]
-    finally:
-        cluster.execute("grant app_base to app_bot")
+def test_what_the_audit_made_and_somebody_replaced_is_a_difference(whole):
+    whole.execute("create or replace function audit.insert_of_core_bots() returns trigger language"
+                  " plpgsql as 'begin return null; end'")
+    assert whole.differences() == {"routine audit.insert_of_core_bots()": "database"}
 
 
-def test_a_second_diff_needs_no_scratch_database(whole, monkeypatch):
-    roles = "select string_agg(r::text, e'\n' order by oid) from pg_roles as r"
-    facts = "select * from security.inventory() order by scope, kind, object"
-    before = whole.execute(roles), whole.execute(facts)
-    whole.call("diff")
-    monkeypatch.setattr("fleet.scratch.build", None)
-    whole.call("diff")
-    assert (whole.execute(roles), whole.execute(facts)) == before
-    kept = whole.folder / ".scratch"
-    assert [oct(path.stat().st_mode & 0o777) for path in (kept, *kept.iterdir())] == [
-        "0o700", "0o600"]
-    assert leftovers(whole.database) == []
+def test_a_trigger_on_a_view_is_replaced(whole):
+    whole.add("006_rows", "select security.expect_inventory();\n"
+                          "create view core.bot_view with (security_invoker = on) as"
+                          " select bot_id, name from core.bots;\n"
+                          "create trigger instead instead of insert on core.bot_view for each row"
+                          " execute function core.touch_updated_at();\n"
+                          "alter view core.bot_view owner to app_owner;\n"
+                          "select security.accept_inventory('006_rows');\n",
+              "drop view core.bot_view;\n", "select 'fine', true, '';\n",
+              depends=("005_json_import",))
+    whole.call("migrate")
+    whole.edit("006_rows/apply.sql", "instead of insert on", "instead of insert or update on")
+    assert "replace trigger instead on core.bot_view" in whole.call("migrate").err
+    whole.is_clean()
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_killed_in_the_middle_it_leaves_nothing(whole, number):
-    chance = random.Random(os.environ.get("SEED", str(number)))  # noqa: S311
-    child = whole.start("diff")
-    time.sleep(chance.uniform(0.3, 1.5))
-    keepers = psutil.Process(child.pid).children() if child.poll() is None else []
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    until(lambda: not any(keeper.is_running() for keeper in keepers), "its keeper has ended")
-    assert leftovers(whole.database) == []
-    assert whole.differences() == {}
+def test_what_could_not_be_made_again_as_it_was_is_refused(whole):
+    whole.add("006_rows", "select security.expect_inventory();\n"
+                          "create view core.bot_view with (security_invoker = on) as"
+                          " select bot_id, name from core.bots;\n"
+                          "alter view core.bot_view owner to app_owner;\n"
+                          "grant select (name) on core.bot_view to app_bot;\n"
+                          "select security.accept_inventory('006_rows');\n",
+              "drop view core.bot_view;\n", "select 'fine', true, '';\n",
+              depends=("005_json_import",))
+    whole.call("migrate")
+    whole.edit("006_rows/apply.sql", "select bot_id, name from", "select name, bot_id from")
+    before = whole.digest()
+    refused = whole.call("migrate", code=4)
+    assert "MB913" in refused.err
+    assert "column right name to level bot on core.bot_view" in refused.err
+    assert whole.digest() == before
+
+
+def test_what_was_decided_on_is_what_is_taken(whole, monkeypatch):
+    whole.replace_live()
+
+    def meanwhile(*_: object) -> None:
+        whole.execute("create or replace function core.current_bot_id() returns bigint language sql"
+                      " stable as 'select 1'")
+        whole.execute(whole.execute(LIVE)[0][0].replace("-- live", "-- live again"))
+
+    monkeypatch.setattr("fleet.screen.Screen.confirm", meanwhile)
+    refused = whole.call("diff", "--take", "files", "core.record_message", code=4)
+    assert "MB907" in refused.err
+    assert "-- live again" in whole.call("diff", "--show", "core.record_message").out
 
 
 def test_an_error_in_an_edited_file_is_told_with_its_line(whole):
@@ -380,29 +318,6 @@ def test_verify_names_a_body_that_can_not_run_once_nothing_is_pending(whole):
     assert "core.plan_of(bigint): column" in whole.call("verify", code=4).out
     whole.call("new", "plan")
     assert "core.plan_of" not in whole.call("verify").out
-
-
-def test_who_may_make_no_database_has_a_temporary_server_or_what_was_accepted(
-        whole, cluster, request):
-    if cluster.execute("show server_version_num")[0][0] >= "160000":  # the wheel has these
-        mine = Whole(whole.folder.parent / "owned", request.getfixturevalue("owned"))
-        mine.execute("create function public.greet() returns int language sql as 'select 1'")
-        mine.call("migrate")
-        mine.edit_record_message("-- edited")
-        assert mine.differences() == {RECORD: "files"}
-        return
-    user = sql.Identifier(whole.database.parts["user"])
-    cluster.execute(sql.SQL("alter role {} nocreatedb").format(user))
-    try:
-        whole.edit_record_message("-- edited")
-        refused = whole.call("migrate", code=1)
-        assert "MB915" in refused.err and "createdb" in refused.err
-        assert "refuse: edited" in whole.call("plan").out
-        assert whole.call("diff").err.count("no scratch database") == 1
-        whole.replace_live()
-        assert RECORD in whole.call("diff", code=3).out
-    finally:
-        cluster.execute(sql.SQL("alter role {} createdb").format(user))
 
 
 # By psql alone -----------------------------------------------------------------

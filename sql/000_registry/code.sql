@@ -16,6 +16,7 @@ with extension as (
                   case when i.type like '% column' then 'column'
                        when i.type like '% constraint' then 'constraint'
                        when i.type = 'composite type' then 'type'
+                       when i.type = 'statistics object' then 'statistics'
                        else i.type end,
                   case i.type when 'domain constraint'
                        then replace(i.identity, ' on ', ' on domain ')
@@ -96,10 +97,11 @@ left join rights as r on r.class = o.class and r.oid = o.oid
 union all
 select 'trigger', format('%s on %s', t.tgname, t.tgrelid::regclass), t.oid::bigint,
        concat(regexp_replace(pg_get_triggerdef(t.oid), '^CREATE TRIGGER',
-                             'create or replace trigger'),
-              format(e';\nalter table %s %s trigger %I;', t.tgrelid::regclass,
-                     case t.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica'
-                                      when 'D' then 'disable' else 'enable' end, t.tgname)),
+                             'create or replace trigger'), ';',
+              -- made anew it is enabled
+              e'\nalter table ' || t.tgrelid::regclass
+              || case t.tgenabled when 'A' then ' enable always' when 'R' then ' enable replica'
+                                  when 'D' then ' disable' end || format(' trigger %I;', t.tgname)),
        (select string_agg(statement || text || ';', '') from remark
         where classoid = 'pg_trigger'::regclass and objoid = t.oid),
        format('drop trigger %I on %s;', t.tgname, t.tgrelid::regclass),

@@ -80,6 +80,7 @@ insert into security.rule_exception (rule, object, reason) values
 -- The right to say so is a superuser's to give (grant set on parameter), to app_importer.
 do $replica$
 begin
+    -- not again where a sister database did: nobody waits for somebody who looks at what files make
     if (select rolsuper from pg_roles where rolname = current_user)
        and not has_parameter_privilege('app_importer', 'session_replication_role', 'set') then
         grant set on parameter session_replication_role to app_importer;
