@@ -12,6 +12,8 @@ from conftest import Database, clone
 from core_rows import MIGRATIONS, make_bot, migrator, owner_database
 from role_matrix import CELLS, Cell
 
+from fleet.rollback import undo
+
 INSTALLED = ("superuser", "owner")
 
 
@@ -62,7 +64,7 @@ def test_a_sisters_rollback_leaves_the_roles_and_whoever_uses_them(
         worlds: dict[str, World], database: Database):
     make_bot(database)
     with database.connect() as conn:
-        migrator(conn).rollback(MIGRATIONS, discard_data=True)
+        undo(migrator(conn), MIGRATIONS, discard_data=True)
     for world in worlds.values():
         assert attack_runner.seen(world) == (world.rows, world.catalogs)
         with world.logins["bot"].connect() as conn:

@@ -29,6 +29,7 @@ from core_rows import (
 from project import until
 
 from fleet import files, server
+from fleet.rollback import undo
 
 pytest_plugins = ("core_rows", "project")
 SEED = os.environ.get("SEED") or str(random.SystemRandom().randrange(10**6))
@@ -410,13 +411,13 @@ def test_a_rollback_refuses_to_lose_the_log_and_keeps_it_when_told_to(database: 
         events = "select operation, table_name, row_key, new_values from {} order by entry_id"
         later = [m for m in files.dependants(files.read(PROJECT / "sql"), audit.id)
                  if m != audit]
-        migrator(conn).rollback(later, discard_data=False)  # which is on record itself
+        undo(migrator(conn), later, discard_data=False)  # which is on record itself
         before = conn.execute(events.format("audit.events")).fetchall()
         with pytest.raises(Exception) as caught:
-            migrator(conn).rollback([audit], discard_data=False)
+            undo(migrator(conn), [audit], discard_data=False)
         assert caught.value.code == "MB001" and "security_audit_log" in caught.value.message
         assert conn.execute(events.format("audit.events")).fetchall() == before
-        migrator(conn).rollback([audit], discard_data=True)
+        undo(migrator(conn), [audit], discard_data=True)
         kept, = conn.execute(
             "select relname from pg_class where relnamespace = 'public'::regnamespace"
             " and relname ~ '^security_audit_log_[0-9]{14}$'").fetchone()

@@ -22,6 +22,8 @@ from core_rows import (
 )
 from test_audit_seals import old_months, seal
 
+from fleet.rollback import undo
+
 pytest_plugins = "core_rows"
 
 TASKS = {"months", "roll_up", "seal", "audit_retention", "statistics", "stale_locks", "quarantine",
@@ -422,7 +424,7 @@ def test_the_tasks_of_the_import_go_with_it(database: Database):
     probes = "select count(*) from performance.probe where probe like 'quarantine%%'"
     with database.connect() as conn:
         before = conn.execute(tasks).fetchone()
-        migrator(conn).rollback(MIGRATIONS[-1:], discard_data=False)
+        undo(migrator(conn), MIGRATIONS[-1:], discard_data=False)
         assert set(conn.execute(tasks).fetchone()[0]) == TASKS - {"quarantine", "resolved_rejects"}
         assert conn.execute(probes).fetchone() == (0,)
         conn.execute("call performance.maintain()")

@@ -6,6 +6,8 @@ from conftest import Database
 from core_rows import MIGRATIONS, dump, failed_checks, login, migrator, psql, run_runner
 from psycopg import sql
 
+from fleet.rollback import undo
+
 pytest_plugins = "core_rows"
 
 
@@ -18,7 +20,7 @@ def test_the_owner_migrates_rolls_back_and_migrates_again(owned: Database):
         for _ in range(2):
             assert session.migrate() == [m.id for m in MIGRATIONS]
             assert not failed_checks(conn)
-            session.rollback(MIGRATIONS, discard_data=False)
+            undo(session, MIGRATIONS, discard_data=False)
         session.migrate()
         assert not failed_checks(conn)
 

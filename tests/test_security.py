@@ -30,6 +30,7 @@ from psycopg import sql
 from fleet import registry, server
 from fleet.bots import verifier
 from fleet.errors import FleetError
+from fleet.rollback import undo
 
 pytest_plugins = ("core_rows", "project")
 
@@ -618,13 +619,13 @@ def test_the_rollback_asks_before_it_drops_logins_and_spares_the_sister(
         with database.connect() as conn:
             name = person(conn)
             later = [m for m in MIGRATIONS if m.id > SECURITY.id]
-            migrator(conn).rollback(later, discard_data=True)  # the audit log has rows
+            undo(migrator(conn), later, discard_data=True)  # the audit log has rows
             with pytest.raises(FleetError) as caught:
-                migrator(conn).rollback([SECURITY], discard_data=False)
+                undo(migrator(conn), [SECURITY], discard_data=False)
             assert caught.value.code == "MB001"
             assert {f"bot_{ours}", name} <= set(re.findall(r"\w+", caught.value.message))
             assert {f"bot_{ours}", name} <= roles(conn)
-            migrator(conn).rollback([SECURITY], discard_data=True)
+            undo(migrator(conn), [SECURITY], discard_data=True)
             assert not {f"bot_{ours}", name} & roles(conn)
             assert call(conn, "select count(*) from core.bots") == 1
             assert not failed_checks(sister)
@@ -771,11 +772,11 @@ def test_the_owner_of_a_managed_service_runs_it_all(owned: Database):
         assert call(conn, "select core.ensure_leaves(%s)", bot) == 0
         assert not failed_checks(conn)
         with pytest.raises(FleetError) as caught:
-            migrator(conn).rollback(MIGRATIONS, discard_data=False)
+            undo(migrator(conn), MIGRATIONS, discard_data=False)
         assert caught.value.code == "MB001"
         assert call(conn, "select security.drop_logins()") == 2
         marked = {mark.migration_id for mark in registry.marks(conn)}
-        migrator(conn).rollback([m for m in MIGRATIONS if m.id in marked], discard_data=True)
+        undo(migrator(conn), [m for m in MIGRATIONS if m.id in marked], discard_data=True)
         assert call(conn, "select to_regnamespace('core') is null")
 
 

@@ -18,6 +18,7 @@ from core_rows import (
 
 from fleet import files
 from fleet.errors import FleetError
+from fleet.rollback import undo
 
 
 def test_up_down_up_gives_the_same_database(empty: Database):
@@ -29,7 +30,7 @@ def test_up_down_up_gives_the_same_database(empty: Database):
         session.migrate()
         assert not failed_checks(conn)
         up = dump(empty)
-        session.rollback(MIGRATIONS, discard_data=False)
+        undo(session, MIGRATIONS, discard_data=False)
         assert dump(empty) == before
         assert "core" not in before
         session.migrate()
@@ -43,7 +44,7 @@ def test_a_migration_goes_down_and_up_again_with_what_depends_on_it(
     before = dump(database)
     with database.connect() as conn:
         chosen = files.dependants(MIGRATIONS, migration.id)
-        migrator(conn).rollback(chosen, discard_data=False)
+        undo(migrator(conn), chosen, discard_data=False)
         assert dump(database) != before
         assert migrator(conn).migrate() == [m.id for m in chosen]
     assert dump(database) == before
@@ -58,14 +59,14 @@ def test_a_sister_database_is_not_touched(database: Database, empty: Database):
         for _ in range(2):
             migrator(conn).migrate()
             assert not failed_checks(database)
-            migrator(conn).rollback(MIGRATIONS, discard_data=False)
+            undo(migrator(conn), MIGRATIONS, discard_data=False)
             assert not failed_checks(database)
     assert dump(database) == before
 
 
 def alone(conn: psycopg.Connection) -> None:
     """Rolls back all but 001_core_schema, so that its own rollback has the word."""
-    migrator(conn).rollback([m for m in MIGRATIONS if m != ROOT], discard_data=False)
+    undo(migrator(conn), [m for m in MIGRATIONS if m != ROOT], discard_data=False)
 
 
 def test_a_row_in_any_table_stops_the_rollback(database: Database):
@@ -83,7 +84,7 @@ def test_a_row_in_any_table_stops_the_rollback(database: Database):
                 names, values = f"bot_id, {names}", f"1, {values}"
             conn.execute(f"insert into core.{table} ({names}) values ({values})")
             with pytest.raises(FleetError) as caught:
-                migrator(conn).rollback([ROOT], discard_data=False)
+                undo(migrator(conn), [ROOT], discard_data=False)
             assert caught.value.code == "MB001"
             assert f"core.{table} " in caught.value.message
             assert "--discard-data" in caught.value.hint
@@ -110,7 +111,7 @@ def test_a_row_that_is_committed_while_the_rollback_waits_stops_it(database: Dat
 def test_the_runner_discards_rows_when_told_to(database: Database):
     with database.connect() as conn:
         fill(conn)
-        migrator(conn).rollback(MIGRATIONS, discard_data=True)
+        undo(migrator(conn), MIGRATIONS, discard_data=True)
         assert conn.execute("select to_regnamespace('core')").fetchone() == (None,)
         migrator(conn).migrate()
     assert not failed_checks(database)

@@ -57,8 +57,9 @@ $func$;
 
 comment on function json_import.list_found_rows() is
     e'Lists in the ledger the files that core.messages names and the ledger doesn''t know, since a
-rollback took it and left the rows. Such a file has no name yet (path \\file 17), and counts as a backup that
-lies in no folder: what a conversation says, too, moves to that. (how many files, their messages).';
+rollback took it and left the rows. Such a file has no name yet (path \\file 17), and counts as a
+backup that lies in no folder: what a conversation says, too, moves to that. (how many files, their
+messages).';
 
 create function json_import.compare_found(p_file json_import.file, p_doc jsonb)
 returns table (is_all boolean, is_head boolean, same bigint)
