@@ -102,20 +102,20 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 declare
-    v_right  text;
+    v_parameter  text;
 begin
     if pg_has_role(p_role, 'usage') then
         execute format('alter default privileges for role %I grant execute on functions to public',
                        p_role);
     end if;
     begin
-        for v_right in
-            select format('set on parameter %s', p.parname)
+        for v_parameter in
+            select p.parname
             from pg_parameter_acl as p
             where exists (select from aclexplode(p.paracl) where grantee = to_regrole(p_role))
               and (select rolsuper from pg_roles where rolname = current_user)
         loop
-            execute format('revoke %s from %I', v_right, p_role);
+            execute format('revoke set on parameter %I from %I', v_parameter, p_role);
         end loop;
         execute format('drop role %I', p_role);
     exception when dependent_objects_still_exist or insufficient_privilege then
