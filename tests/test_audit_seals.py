@@ -374,6 +374,37 @@ def test_erasing_a_person_leaves_nothing_of_them_and_all_of_others(
     assert (reason, count) == ("asked for by mail", rows)
 
 
+@pytest.mark.parametrize("column", ["profile_id", "conversation_id"])
+@pytest.mark.parametrize("gone", [False, True], ids=["table there", "table dropped"])
+def test_erasing_follows_a_table_whose_key_names_nobody(
+        conn: psycopg.Connection, column: str, gone: bool):
+    bot = two_people(conn)
+    conn.execute(f"create table core.notes (bot_id bigint, note_id bigint generated always as"
+                 f" identity, {column} bigint, body text,"
+                 f" constraint notes_pk primary key (bot_id, note_id));"
+                 f" select security.protect('core.notes'); select audit.enable('core.notes')")
+    for count in (1, 6):  # of each person, in an entry of its own and in a block
+        conn.execute(f"insert into core.notes (bot_id, {column}, body)"
+                     f" select bot_id, {column}, name || n from core.conversations"
+                     f" join core.girls_profiles using (bot_id, profile_id),"
+                     f" generate_series(1, %s) as n where bot_id = %s order by n", [count, bot])
+    conn.execute("update core.notes set body = body || '!'")
+    conn.execute("update core.notes set body = body || '?' where note_id in (1, 2)")
+    seal(conn)
+    if gone:
+        conn.execute("delete from core.notes; select audit.disable('core.notes');"
+                     " delete from core.bot_table where relation = 'core.notes'::regclass;"
+                     " drop table core.notes")
+    others = ("select to_jsonb(e) from audit.events as e where e::text like '%%Борис%%'"
+              " order by entry_id, place")
+    other = conn.execute(others).fetchall()
+    assert any(row[0]["table_name"] == "core.notes" for row in other)
+    conn.execute("select audit.erase(%s, 1, 'asked for by mail')", [bot])
+    assert PERSON not in text_of_log(conn)
+    assert conn.execute(others).fetchall() == other
+    assert problems(conn) == []
+
+
 def test_two_erasures_in_the_same_block_stay_provable(conn: psycopg.Connection):
     bot = two_people(conn)
     seal(conn)

@@ -468,7 +468,7 @@ def test_a_bot_that_is_added_during_a_roll_up_and_dropped_leaves_no_total(databa
         add_bot(conn)
         bot, _ = make_bot(database)
         conn.execute(TOTAL, [bot])
-        conn.execute("delete from core.bots where bot_id = %s", [bot])
+        conn.execute("select security.drop_bot(%s)", [bot])
         assert left_of(conn, bot) == [0, 0, 0]
         # the roll-up read the bots before, and stored its row after
         conn.execute(TOTAL, [bot])

@@ -617,11 +617,11 @@ PERFORMANCE = [
     *((statement, FOLLOWED, "follow_bots on core.bots") for statement in (
         "drop trigger follow_bots on core.bots",
         "alter table core.bots disable trigger follow_bots",
-        "create or replace trigger follow_bots after insert on core.bots for each row"
+        "create or replace trigger follow_bots after delete on core.bots for each row"
         " execute function performance.follow_bots()",
-        "create or replace trigger follow_bots after insert or delete on core.bots for each row"
+        "create or replace trigger follow_bots after insert on core.bots for each row"
         " when (false) execute function performance.follow_bots()",
-        "create or replace trigger follow_bots after insert or delete on core.bots for each row"
+        "create or replace trigger follow_bots after insert on core.bots for each row"
         " execute function core_upkeep.claim_bot_name()")),
     ("delete from performance.monthly_table", MADE_AHEAD, LOG),
     (MONTHLY, MADE_AHEAD, "core.events"),

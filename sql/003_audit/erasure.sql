@@ -49,21 +49,63 @@ $func$;
 comment on function audit.redact_values(json, boolean, boolean[]) is
     'The values of an entry with those of the rows hit replaced by [erased].';
 
-create function audit.match_rows(p_entry audit.security_audit_log, p_key text, p_ids bigint[])
+create function audit.match_rows(
+    p_entry             audit.security_audit_log,
+    p_profile_ids       text[],
+    p_conversation_ids  text[]
+)
 returns boolean[]
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select case when p_entry.is_block
-            then array(select (v.value #>> '{}')::bigint = any (p_ids)
-                       from json_array_elements(p_entry.row_keys -> p_key)
-                           with ordinality as v (value, place)
-                       order by v.place)
-            else array[(p_entry.row_keys ->> p_key)::bigint = any (p_ids)] end
+select array(
+    select coalesce(v.profile #>> '{}' = any (p_profile_ids), false)
+           or coalesce(v.conversation #>> '{}' = any (p_conversation_ids), false)
+    from rows from (
+        json_array_elements(case when p_entry.is_block then p_entry.row_keys -> 'profile_id'
+                                 else json_build_array(p_entry.row_keys -> 'profile_id') end),
+        json_array_elements(case when p_entry.is_block then p_entry.row_keys -> 'conversation_id'
+                                 else json_build_array(p_entry.row_keys -> 'conversation_id') end)
+    ) with ordinality as v (profile, conversation, place)
+    order by v.place)
 $func$;
 
-comment on function audit.match_rows(audit.security_audit_log, text, bigint[]) is
-    'For each row of an entry, whether a column of its key is one of these ids.';
+comment on function audit.match_rows(audit.security_audit_log, text[], text[]) is
+    'For each row of an entry, whether its key names one of these contacts or conversations.';
+
+create function audit.match_values(
+    p_bot_id            bigint,
+    p_profile_ids       text[],
+    p_conversation_ids  text[]
+)
+returns table (entry_id bigint, hit boolean[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with logged as materialized (
+    select e.entry_id, e.place, e.table_name, e.row_key,
+           p_profile_ids && array[e.old_values ->> 'profile_id', e.new_values ->> 'profile_id']
+           or p_conversation_ids && array[e.old_values ->> 'conversation_id',
+                                          e.new_values ->> 'conversation_id'] as is_named
+    from audit.events as e
+    where e.bot_id = p_bot_id and e.table_name = any (array(
+        select distinct l.table_name
+        from audit.security_audit_log as l
+        where l.bot_id = p_bot_id and l.row_keys is not null
+          and l.row_keys -> 'profile_id' is null and l.row_keys -> 'conversation_id' is null))
+), person as (
+    select distinct table_name, row_key from logged where is_named
+)
+select l.entry_id, array_agg(p.row_key is not null order by l.place)
+from logged as l
+left join person as p using (table_name, row_key)
+group by l.entry_id
+having bool_or(p.row_key is not null)
+$func$;
+
+comment on function audit.match_values(bigint, text[], text[]) is
+    'The entries of rows whose key names nobody, but whose values on record named one of these
+contacts or conversations at some time; as audit.person_entries.';
 
 create function audit.person_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, hit boolean[])
@@ -71,29 +113,25 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
+with person as materialized (
+    select profile_ids::text[], conversation_ids::text[]
+    from audit.person_ids(p_bot_id, p_telegram_id)
+)
 select l.entry_id, h.hit
-from audit.person_ids(p_bot_id, p_telegram_id) as p
-cross join lateral (
-    -- in whose primary key the contact stands, or else the conversation
-    select k.relation::text, k.key,
-           case k.key when 'profile_id' then p.profile_ids else p.conversation_ids end
-    from (
-        select b.relation, max(a.attname::text) as key
-        from core.bot_table as b
-        join pg_index as i on i.indrelid = b.relation and i.indisprimary
-        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
-        where a.attname in ('profile_id', 'conversation_id')
-        group by b.relation
-    ) as k
-) as t (table_name, key, ids)
-join audit.security_audit_log as l on l.table_name = t.table_name and l.bot_id = p_bot_id
-cross join lateral audit.match_rows(l, t.key, t.ids) as h (hit)
+from person as p
+join audit.security_audit_log as l on l.bot_id = p_bot_id
+cross join lateral audit.match_rows(l, p.profile_ids, p.conversation_ids) as h (hit)
 where true = any (h.hit)
+union all
+select v.*
+from person as p
+cross join lateral audit.match_values(p_bot_id, p.profile_ids, p.conversation_ids) as v
 $func$;
 
 comment on function audit.person_entries(bigint, bigint) is
-    'The entries that hold something of a person: (entry_id, hit: which of their rows). Of the
-tables in core.bot_table it takes those with profile_id or conversation_id in their primary key.';
+    'The entries that hold something of a person: (entry_id, hit: which of their rows). Of whatever
+table, also of one that is gone: rows with profile_id or conversation_id in their key, or among
+their values on record.';
 
 create function audit.renew_salts(p_entry_ids bigint[])
 returns void
@@ -196,5 +234,6 @@ $func$;
 comment on function audit.erase(bigint, bigint, text) is
     'Blanks in the log all that it holds of a person, by the bot and the telegram_id of the contact,
 and returns how many rows that were. The log stays provable, the erasure is on record with its
-reason. What the tables of core still hold is not touched: delete it first, its last values are
-logged, and then erased. MB207: nothing to erase, or no reason.';
+reason. What the tables still hold is not touched: delete it first, its last values are logged, and
+then erased. Found is what has profile_id or conversation_id; what a table says of a person without
+either (by a message''s id, a chat''s, a name) is not. MB207: nothing to erase, or no reason.';

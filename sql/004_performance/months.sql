@@ -55,20 +55,16 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 begin
-    if tg_op = 'INSERT' then
-        perform core.ensure_leaves(new.bot_id);
-        perform performance.make_months(1);
-    else
-        delete from performance.bot_total where bot_id = old.bot_id;
-    end if;
+    perform core.ensure_leaves(new.bot_id);
+    perform performance.make_months(1);
     return null;
 end
 $func$;
 
 comment on function performance.follow_bots() is
     'Trigger on core.bots: a new bot finds the partitions it needs (its own leaf of core.bots
-security.create_bot makes before), and of one that goes no total stays.';
+security.create_bot makes before).';
 
 create trigger follow_bots
-    after insert or delete on core.bots
+    after insert on core.bots
     for each row execute function performance.follow_bots();

@@ -104,7 +104,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
--- a bot that came and went while the last roll-up was under way
+-- a bot that went while the last roll-up was under way, or not by security.drop_bot
 delete from performance.bot_total as t
 where not exists (select from core.bots as b where b.bot_id = t.bot_id);
 

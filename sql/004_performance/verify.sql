@@ -21,8 +21,8 @@ with result (place, check_name, offenders) as (
         where not exists (
             select
             from pg_trigger
-            -- 13: after insert or delete, for each row
-            where tgrelid = 'core.bots'::regclass and tgname = 'follow_bots' and tgtype = 13
+            -- 5: after insert, for each row
+            where tgrelid = 'core.bots'::regclass and tgname = 'follow_bots' and tgtype = 5
               and tgenabled = 'O' and tgqual is null
               and tgfoid = to_regprocedure('performance.follow_bots()')))
     union all

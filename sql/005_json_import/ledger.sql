@@ -13,7 +13,9 @@ create table json_import.run (
     constraint run_pk primary key (run_id)
 );
 
-comment on table json_import.run is 'One row per import, retry included.';
+comment on table json_import.run is
+    'One row per import, retry included. An import reads the files of many bots: hence no bot_id,
+and no row in core.bot_table; a bot that moves takes the runs along that its files name.';
 comment on column json_import.run.source is 'The folder as the client named it.';
 comment on column json_import.run.options is 'The client''s flags.';
 comment on column json_import.run.login is 'session_user: a fact, not a claim.';
