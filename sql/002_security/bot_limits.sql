@@ -108,15 +108,19 @@ with bot as (
            format('login, connection limit %s; %s', l.connections,
                   array_to_string(security.settings_of(l), ', ')) as expected
     from security.bot_limit as l
+), login as materialized (
+    select role, substr(kind, 5)::bigint as bot_id from security.marked_logins()
+    where kind ~ '^bot '
 ), setting as (
     select s.setrole as role,
            string_agg(c.setting || case when s.setdatabase = 0 then '' else ' here' end, ', '
                       order by c.setting) as settings
     from pg_db_role_setting as s
     cross join lateral unnest(s.setconfig) as c (setting)
+    where s.setrole in (select role from login)
     group by s.setrole
 ), live as (
-    select substr(m.kind, 5)::bigint as bot_id, r.rolname,
+    select m.bot_id, r.rolname,
            concat_ws('; ',
                format('%s, connection limit %s', case when r.rolcanlogin then 'login'
                                                      else 'nologin' end, r.rolconnlimit)
@@ -124,10 +128,9 @@ with bot as (
                || case when isfinite(r.rolvaliduntil) then ', valid until ' || r.rolvaliduntil
                        else '' end,
                s.settings) as definition
-    from security.marked_logins() as m
+    from login as m
     join pg_roles as r on r.oid = m.role
     left join setting as s on s.role = r.oid
-    where m.kind ~ '^bot '
 )
 select rolname::text, b.expected, l.definition
 from bot as b

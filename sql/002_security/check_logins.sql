@@ -11,10 +11,10 @@ with stranger as (
     from pg_auth_members as m
     join pg_roles as r on r.oid = m.member
     join security.roles() as o on o.role = m.roleid
-    where not r.rolsuper and r.oid not in (
+    join pg_database as d on d.datname = current_database()
+    where not r.rolsuper and r.oid <> d.datdba and r.oid not in (
         select role from security.roles() union all select role from security.marked_logins())
-      and r.oid <> (select datdba from pg_database where datname = current_database())
-      and has_database_privilege(r.oid, current_database(), 'connect')
+      and r.oid in (select * from security.connecting_roles())
 )
 select 'nobody who can connect acts for an owner of ours, but the database''s owner', count(*) = 0,
        'critical', string_agg(shown, ', ')
@@ -53,30 +53,34 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with login as (
-    select r.rolname, r.oid, shobj_description(r.oid, 'pg_authid') as mark,
-           m.kind, 'bot_' || b.bot_id as expected,
+    select r.rolname, r.oid, r.rolsuper, m.kind, 'bot_' || b.bot_id as expected,
            coalesce(m.kind = 'bot ' || b.bot_id, false) as is_marked
     from pg_roles as r
     full join core.bots as b on r.rolname = 'bot_' || b.bot_id
     left join security.marked_logins() as m on m.role = r.oid
-), granted as (
-    select a.grantee, a.privilege_type, a.is_grantable, a.grantee = r.oid as to_provisioner,
-           coalesce(g.rolcanlogin, false) as is_login
-    from pg_database as d
-    cross join lateral aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) as a
-    join pg_roles as r on r.rolname = 'app_provisioner'
-    left join pg_roles as g on g.oid = a.grantee
-    where d.datname = current_database() and a.grantee <> d.datdba
+), granted as materialized (
+    select a.*, r.rolname, coalesce(r.rolcanlogin, false) as is_login
+    from security.database_rights() as a
+    left join pg_roles as r on r.oid = a.grantee
+), maker as materialized (
+    select grantee from granted where privilege_type in ('CREATE', 'TEMPORARY')
+    union
+    select a.grantee
+    from pg_namespace as n
+    cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+    where a.privilege_type = 'CREATE'
 )
 -- one that can't connect is another database's affair
 select 'every bot''s login bears the mark of this database and this bot', count(*) = 0, 'critical',
-       string_agg(format('%s: %s', rolname, coalesce(mark, 'no mark')), ', ')
+       string_agg(format('%s: %s', rolname,
+                         coalesce(shobj_description(oid, 'pg_authid'), 'no mark')), ', ')
 from login
 where rolname ~ '^bot_[1-9][0-9]*$' and not is_marked
-  and has_database_privilege(oid, current_database(), 'connect')
+  and oid in (select * from security.connecting_roles())
 union all
 select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
-       string_agg(format('%s (%s): drop role %1$I', rolname, mark), ', ')
+       string_agg(format('%s (%s): drop role %1$I', rolname,
+                         shobj_description(oid, 'pg_authid')), ', ')
 from login where kind ~ '^bot ' and not is_marked
 union all
 select 'every bot has a login', count(*) = 0, 'notice', string_agg(expected, ', ')
@@ -84,22 +88,22 @@ from login where expected is not null and not is_marked
 union all
 select 'nobody gets anything on the database by being public', count(*) = 0, 'critical',
        string_agg(privilege_type, ', ')
-from granted where grantee = 0
+from granted where grantee = 0 and not is_owners
 union all
 select 'CONNECT is each login''s own, and only the provisioner hands it on', count(*) = 0,
        'critical', string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
 from granted
-where grantee <> 0 and not (
-    privilege_type = 'CONNECT' and (to_provisioner or is_login and not is_grantable))
+where grantee <> 0 and not is_owners and not (privilege_type = 'CONNECT' and (
+    rolname = 'app_provisioner' or is_login and not is_grantable))
 union all
 select 'no bot, admin or worker may make a schema, or anything in one, or a temporary table',
        count(*) = 0, 'critical', string_agg(rolname, ', ')
 from login
 where kind is not null
-  and (has_database_privilege(oid, current_database(), 'temporary')
-       or has_database_privilege(oid, current_database(), 'create')
-       or exists (
-           select from pg_namespace as n where has_schema_privilege(login.oid, n.oid, 'create')))
+  and (exists (select from maker where grantee = 0)
+       or (rolsuper
+           or oid in (select * from security.with_members(array(select grantee from maker))))
+          and exists (select from maker where pg_has_role(login.oid, grantee, 'usage')))
 $func$;
 
 comment on function security.check_logins() is

@@ -94,14 +94,15 @@ select 'no setting lets triggers rest', count(*) = 0, 'critical',
 from pg_db_role_setting as s
 cross join lateral unnest(s.setconfig) as c (setting)
 where s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
-  and c.setting ~ '^session_replication_role=(?!origin)'
+  and c.setting like 'session_replication_role=%'
+  and c.setting not like 'session_replication_role=origin%'
 union all
 select 'a bot_id that is left out is the caller''s', count(*) = 0, 'critical',
        string_agg(format('%s: %s', d.adrelid::regclass, pg_get_expr(d.adbin, d.adrelid)), ', ')
 from pg_attrdef as d
 join pg_attribute as a on (a.attrelid, a.attnum) = (d.adrelid, d.adnum)
-where a.attname = 'bot_id' and d.adrelid in (select oid from ours)
-  and pg_get_expr(d.adbin, d.adrelid) <> 'core.current_bot_id()'
+join ours as o on o.oid = d.adrelid
+where a.attname = 'bot_id' and pg_get_expr(d.adbin, d.adrelid) <> 'core.current_bot_id()'
 $func$;
 
 comment on function security.check_calls() is

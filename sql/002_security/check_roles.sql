@@ -6,12 +6,15 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 with role as (
-    select r.*, r.oid = d.datdba as is_owner, m.kind as made_as,
-           r.oid in (select datdba from pg_database) as is_some_owner,
-           has_database_privilege(r.oid, d.oid, 'connect') as may_connect
+    select r.*, r.oid = d.datdba as is_owner, m.kind as made_as
     from pg_roles as r
     join pg_database as d on d.datname = current_database()
     left join security.marked_logins() as m on m.role = r.oid
+), maker as (
+    select rolname, oid in (select datdba from pg_database) as is_some_owner,
+           has_database_privilege(oid, current_database(), 'connect') as may_connect
+    from role
+    where rolcreaterole and not rolsuper and rolname <> 'app_provisioner'
 )
 select 'no role but a superuser bypasses row level security', count(*) = 0, 'critical',
        string_agg(rolname, ', ')
@@ -19,18 +22,14 @@ from role where rolbypassrls and not rolsuper
 union all
 select 'nobody who can connect makes roles, but the provisioner and owners of databases',
        count(*) = 0, 'critical', string_agg(rolname, ', ')
-from role
-where rolcreaterole and may_connect and not is_some_owner and not rolsuper
-  and rolname <> 'app_provisioner'
+from maker where may_connect and not is_some_owner
 union all
 select 'nobody else in the cluster makes roles', count(*) = 0, 'notice',
        string_agg(rolname, ', ')
        || case when current_setting('server_version_num')::integer < 160000
                then ': before 16, CREATEROLE may grant itself any role but a superuser''s'
                else ': roles that they made, and no others' end
-from role
-where rolcreaterole and (is_some_owner or not may_connect) and not rolsuper
-  and rolname <> 'app_provisioner'
+from maker where is_some_owner or not may_connect
 union all
 select 'the roles of ours can''t log in and have no power beyond their grants', count(*) = 0,
        'critical', string_agg(r.rolname, ', ')
@@ -65,15 +64,17 @@ with made as (
     select r.oid, r.rolname, r.rolinherit, m.kind
     from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role
-), member as (
+), edge as materialized (
     select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,
-           coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname,
-           format('%s of %s', m.member::regrole, m.roleid::regrole) as shown
+           coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname
     from pg_auth_members as m
     join pg_roles as p on p.oid = m.roleid
     left join made as b on b.oid = m.roleid
     left join made as a on a.oid = m.member
     left join security.roles() as o on o.role = m.member
+), member as not materialized (  -- put in words is only what breaks a rule
+    select e.*, format('%s of %s', e.member::regrole, e.roleid::regrole) as shown
+    from edge as e
 )
 select 'a bot is a member of app_bot and of nothing else', count(*) = 0, 'critical',
        string_agg(u.shown, ', ')
@@ -103,7 +104,7 @@ select 'a worker may do nothing before SET ROLE', count(*) = 0, 'critical',
        string_agg(w.rolname, ', ')
 from made as w
 where w.kind = 'worker' and (w.rolinherit or exists (
-    select from member where member = w.oid and pg_has_role(w.oid, roleid, 'usage')))
+    select from pg_auth_members where member = w.oid and pg_has_role(w.oid, roleid, 'usage')))
 union all
 select 'a level is a member of the one below, who backs up of nothing', count(*) = 0, 'critical',
        string_agg(shown, ', ')

@@ -154,7 +154,7 @@ from (
     union all
     select p.oid::regprocedure::text
     from pg_proc as p
-    where p.prosrc ~ 'policy_(bot_id|user)\M'
+    where strpos(p.prosrc, 'policy_') > 0 and p.prosrc ~ 'policy_(bot_id|user)\M'
       and p.oid not in ('security.admit_bots(regclass)'::regprocedure,
                         'security.check_policies()'::regprocedure,
                         'security.check_pair()'::regprocedure)

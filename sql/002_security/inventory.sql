@@ -20,10 +20,12 @@ with covered as materialized (
     from fact as f
     join covered as c using (relation)
     cross join lateral (
-        select case when c.suffix is null then f.part
-                    else regexp_replace(f.part, '_' || c.suffix || '(?!\d)', '_*') end,
-               case when c.suffix is null then f.definition
-                    else regexp_replace(f.definition, '_' || c.suffix || '(?!\d)', '_*', 'g') end
+        select case when strpos(f.part, c.suffix) > 0
+                    then regexp_replace(f.part, '_' || c.suffix || '(?!\d)', '_*')
+                    else f.part end,
+               case when strpos(f.definition, c.suffix) > 0
+                    then regexp_replace(f.definition, '_' || c.suffix || '(?!\d)', '_*', 'g')
+                    else f.definition end
     ) as s (part, definition)
 ), partitions as (
     select root, count(*) as number from covered where root is not null group by root

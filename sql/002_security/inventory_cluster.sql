@@ -15,37 +15,39 @@ with ours as materialized (
     from pg_shdescription as d
     where d.classoid = 'pg_authid'::regclass and d.objoid not in (select role from ours)
       and d.description ~ '^(bot [1-9][0-9]*|admin|worker) of database '
-      and not has_database_privilege(d.objoid, current_database(), 'connect')
+      and d.objoid not in (select * from security.connecting_roles())
 ), sister as materialized (
     -- who owns another database of the cluster, where our roles serve: a rule gives notice of them
     select datdba as role from pg_database
 ), known as materialized (
-    select r.*, security.role_name(r.oid) as name, o.role is not null as is_ours,
-           concat_ws(', ', case when rolcanlogin then 'login' else 'nologin' end,
-               case when rolsuper then 'superuser' end,
-               case when rolcreaterole then 'createrole' end,
-               case when rolcreatedb then 'createdb' end,
-               case when rolreplication then 'replication' end,
-               case when rolbypassrls then 'bypassrls' end,
-               case when not rolinherit then 'noinherit' end,
-               case when rolconnlimit <> -1 then 'connection limit ' || rolconnlimit end,
-               case when isfinite(rolvaliduntil) then 'valid until ' || to_char(
-                   rolvaliduntil at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') end) as attributes
+    select r.*, o.purpose
     from pg_roles as r
     left join security.roles() as o on o.role = r.oid
     where r.oid not in (select role from login) and r.rolname !~ '^pg_'
 )
-select 'role', name, attributes from known where is_ours
+select 'role', purpose,
+       concat_ws(', ', case when rolcanlogin then 'login' else 'nologin' end,
+                 case when rolsuper then 'superuser' end,
+                 case when rolcreaterole then 'createrole' end,
+                 case when rolcreatedb then 'createdb' end,
+                 case when rolreplication then 'replication' end,
+                 case when rolbypassrls then 'bypassrls' end,
+                 case when not rolinherit then 'noinherit' end,
+                 case when rolconnlimit <> -1 then 'connection limit ' || rolconnlimit end,
+                 case when isfinite(rolvaliduntil) then 'valid until ' || to_char(
+                     rolvaliduntil at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') end)
+from known where purpose is not null
 union all
-select 'stranger', name,
+select 'stranger', security.role_name(oid),
        concat_ws(', ', case when rolsuper then 'superuser' end,
                  case when rolreplication then 'replication' end,
                  case when rolbypassrls then 'bypassrls' end)
-from known where not is_ours and (rolsuper or rolreplication or rolbypassrls)
+from known where purpose is null and (rolsuper or rolreplication or rolbypassrls)
 union all
 select 'membership',
-       format('%s in %s', security.role_name(m.member), case when p.rolname ~ '^pg_' then p.rolname
-                                                        else security.role_name(m.roleid) end),
+       format('%s in %s', coalesce(k.purpose, security.role_name(m.member)),
+              case when p.rolname ~ '^pg_' then p.rolname
+                   else coalesce(o.purpose, security.role_name(m.roleid)) end),
        string_agg(distinct concat_ws(', ', 'member', case when m.admin_option then 'admin' end,
            case when to_jsonb(m) ->> 'inherit_option' = 'false' and k.rolinherit
                 then 'without inherit' end,
@@ -53,11 +55,10 @@ select 'membership',
 from pg_auth_members as m
 join known as k on k.oid = m.member
 join pg_roles as p on p.oid = m.roleid
-where not (p.rolname ~ '^pg_' and k.rolname ~ '^pg_')
-  and m.roleid not in (select role from login)
-  and (k.is_ours or p.rolname ~ '^pg_'
-       or m.roleid in (select role from security.roles())
-          and m.member not in (select role from sister))
+left join security.roles() as o on o.role = m.roleid
+where m.roleid not in (select role from login)
+  and (k.purpose is not null or p.rolname ~ '^pg_'
+       or o.purpose is not null and m.member not in (select role from sister))
 group by 2
 $func$;
 
@@ -145,29 +146,37 @@ returns table (kind text, object text, definition text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
+with given as materialized (  -- named are only those that the server did not make itself
+    select u.class, u.object, u.part, a.grantee, a.privilege_type
+    from (
+        select 'pg_class'::regclass, oid, 0, relacl,
+               acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)
+        from pg_class where relacl is not null
+        union all
+        select 'pg_class'::regclass, attrelid, attnum, attacl, null
+        from pg_attribute where attacl is not null
+        union all
+        select 'pg_proc'::regclass, oid, 0, proacl, acldefault('f', proowner)
+        from pg_proc where proacl is not null
+    ) as u (class, object, part, acl, usual)
+    left join pg_init_privs as i
+        on (i.classoid, i.objoid, i.objsubid) = (u.class, u.object, u.part)
+    cross join lateral (
+        select grantee, privilege_type from aclexplode(u.acl)
+        except
+        select grantee, privilege_type from aclexplode(coalesce(i.initprivs, u.usual))) as a
+    where (u.object < 16384  -- the server's own
+           or exists (select from pg_depend
+                      where classid = u.class and objid = u.object and deptype = 'e'))
+      and u.acl is distinct from coalesce(i.initprivs, u.usual)
+)
 select 'right',
-       format('to %s on %s %s', security.role_name(a.grantee), o.type, o.identity),
-       string_agg(distinct a.privilege_type, ', ')
-from (
-    select 'pg_class'::regclass, oid, 0, relacl,
-           acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)
-    from pg_class where relacl is not null
-    union all
-    select 'pg_class'::regclass, attrelid, attnum, attacl, null
-    from pg_attribute where attacl is not null
-    union all
-    select 'pg_proc'::regclass, oid, 0, proacl, acldefault('f', proowner)
-    from pg_proc where proacl is not null
-) as u (class, object, part, acl, usual)
-left join pg_init_privs as i on (i.classoid, i.objoid, i.objsubid) = (u.class, u.object, u.part)
-cross join lateral aclexplode(u.acl) as a
-cross join lateral pg_identify_object(u.class, u.object, u.part) as o
-where (u.object < 16384  -- the server's own
-       or exists (select from pg_depend
-                  where classid = u.class and objid = u.object and deptype = 'e'))
-  and not exists (
-      select from aclexplode(coalesce(i.initprivs, u.usual)) as b
-      where (b.grantee, b.privilege_type) = (a.grantee, a.privilege_type))
+       format('to %s on %s %s', coalesce(w.name, security.role_name(g.grantee)), o.type,
+              o.identity),
+       string_agg(distinct g.privilege_type, ', ')
+from given as g
+left join security.known_names() as w on w.role = g.grantee
+cross join lateral pg_identify_object(g.class, g.object, g.part) as o
 group by 2
 $func$;
 

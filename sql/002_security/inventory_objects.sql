@@ -59,13 +59,18 @@ with covered as materialized (
     left join security.schema_owner as o on o.schema_name = n.nspname
     where not security.is_server_schema(n.nspname)
 )
-select 'schema', nspname::text, 'owned by ' || security.role_name(nspowner), null
-from covered where is_ours
+select 'schema', s.nspname::text,
+       'owned by ' || coalesce(w.name, security.role_name(s.nspowner)), null
+from covered as s
+left join security.known_names() as w on w.role = s.nspowner
+where s.is_ours
 union all
-select 'right', format('to %s on schema %I', security.role_name(a.grantee), s.nspname),
+select 'right',
+       format('to %s on schema %I', coalesce(w.name, security.role_name(a.grantee)), s.nspname),
        a.privileges, null
 from covered as s
 cross join lateral security.in_words(s.nspacl, s.nspowner) as a
+left join security.known_names() as w on w.role = a.grantee
 where s.is_ours or a.grantee in (select * from security.bot_grantees())
 union all
 select 'type', format_type(t.oid, null),

@@ -8,7 +8,9 @@ as $func$
 select a.grantee,
        string_agg(a.privilege_type || case when a.is_grantable then '*' else '' end, ', '
                   order by a.privilege_type)
-from aclexplode(p_acl) as a
+-- entry by entry: for each row aclexplode would unpack the whole list, which may name every bot
+from unnest(p_acl) as u (entry)
+cross join lateral aclexplode(array[u.entry]) as a
 where a.grantee <> p_owner
   -- what 17 added to ALL: a dump of an older server says ALL
   and not (a.privilege_type = 'MAINTAIN' and exists (
@@ -37,13 +39,16 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
+with view as materialized (  -- or the text would be made again for each of its words
+    select pg_get_viewdef(p_view) as body
+)
 select security.body_digest(
     -- 15 names the table of each column, 16 leaves the name out where there is only one
     case count(distinct m[1])
-        when 1 then regexp_replace(min(d.body), '\m' || min(m[1]) || '\.(?=["a-z_*])', '', 'g')
-        else min(d.body) end)
-from (select pg_get_viewdef(p_view)) as d (body)
-left join lateral regexp_matches(d.body, '\m([a-z_]\w*)\.(?=["a-z_*])', 'g') as m
+        when 1 then regexp_replace(min(v.body), '\m' || min(m[1]) || '\.(?=["a-z_*])', '', 'g')
+        else min(v.body) end)
+from view as v
+left join lateral regexp_matches(v.body, '\m([a-z_]\w*)\.(?=["a-z_*])', 'g') as m
     on not exists (select from pg_namespace where nspname = m[1])
 $func$;
 

@@ -76,13 +76,15 @@ with recursive covered as (
           select from pg_depend
           where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
       and (n.nspname in (select schema_name from security.schema_owner)
-           or exists (
-               select from aclexplode(c.relacl) as a
-               where a.grantee in (select * from security.bot_grantees()))
-           or exists (
-               select from pg_attribute as t cross join lateral aclexplode(t.attacl) as a
-               where t.attrelid = c.oid and t.attacl is not null
-                 and a.grantee in (select * from security.bot_grantees())))
+           or c.oid in (
+               select u.relation
+               from (
+                   select oid, relacl from pg_class where relacl is not null
+                   union all
+                   select attrelid, attacl from pg_attribute where attacl is not null
+               ) as u (relation, acl)
+               cross join lateral aclexplode(u.acl) as a
+               where a.grantee in (select * from security.bot_grantees())))
     union
     select i.inhrelid from covered as o join pg_inherits as i on i.inhparent = o.oid
     where i.inhrelid in (select oid from pg_class where relkind in ('r', 'p', 'f'))

@@ -19,11 +19,10 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select d.objoid, k.kind
 from pg_shdescription as d
-cross join lateral (
-    select substring(d.description from '^(bot [1-9][0-9]*|admin|worker) of database ')
-) as k (kind)
+cross join lateral (select split_part(d.description, ' of database ', 1)) as k (kind)
 where d.classoid = 'pg_authid'::regclass
   and d.description = k.kind || (select security.mark(''))  -- once, not for each role
+  and k.kind ~ '^(bot [1-9][0-9]*|admin|worker)$'
 $func$;
 
 comment on function security.marked_logins() is
@@ -34,7 +33,10 @@ returns text
 language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select kind from security.marked_logins() where role = p_role
+select kind
+from (select shobj_description(p_role, 'pg_authid')) as d (mark)
+cross join lateral (select split_part(d.mark, ' of database ', 1)) as k (kind)
+where d.mark = security.mark(k.kind) and k.kind ~ '^(bot [1-9][0-9]*|admin|worker)$'
 $func$;
 
 comment on function security.login_kind(oid) is

@@ -106,27 +106,52 @@ security.hand_over, which every migration calls for its own schemas.';
 comment on column security.schema_owner.schema_name is 'Schema of ours.';
 comment on column security.schema_owner.owner is 'Role that owns it; nobody logs in as it.';
 
+-- In plpgsql: it is called from everywhere, and planned once for a session.
 create function security.roles()
 returns table (role oid, rolname name, kind text, purpose text)
-language sql stable parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-select r.oid, r.rolname, k.kind, k.purpose
-from (
-    values ('app_base'::name, 'level', 'level base'), ('app_bot', 'level', 'level bot'),
-           ('app_admin', 'level', 'level admin'), ('app_super_admin', 'level', 'level super_admin'),
-           ('app_backup', 'reader', 'reader for backups')
-    union all
-    select owner, 'owner', 'owner of ' || string_agg(schema_name, ', ' order by schema_name)
-    from security.schema_owner
-    group by owner
-) as k (rolname, kind, purpose)
-join pg_roles as r on r.rolname = k.rolname
+begin
+    return query
+        select r.role::oid, k.rolname, k.kind, k.purpose
+        from (
+            values ('app_base'::name, 'level', 'level base'), ('app_bot', 'level', 'level bot'),
+                   ('app_admin', 'level', 'level admin'),
+                   ('app_super_admin', 'level', 'level super_admin'),
+                   ('app_backup', 'reader', 'reader for backups')
+            union all
+            select o.owner, 'owner',
+                   'owner of ' || string_agg(o.schema_name, ', ' order by o.schema_name)
+            from security.schema_owner as o
+            group by o.owner
+        ) as k (rolname, kind, purpose)
+        -- looked up one by one: a join would read every role of the cluster
+        cross join lateral to_regrole(quote_ident(k.rolname)) as r (role)
+        where r.role is not null;
+end
 $func$;
 
 comment on function security.roles() is
     'The roles that are ours: (role, rolname, kind: level, reader or owner, purpose: what it is,
 whatever it is called). Nobody logs in as one.';
+
+create function security.with_members(p_roles oid[])
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with recursive reached (role) as (
+    select unnest(p_roles)
+    union
+    select m.member from reached as r join pg_auth_members as m on m.roleid = r.role
+)
+select role from reached
+$func$;
+
+comment on function security.with_members(oid[]) is
+    'These roles and all their members, through others too. Whoever is not among them has no right
+by these roles; to ask pg_has_role about each role of a cluster takes far longer.';
 
 create function security.hand_over(p_schema text, p_owner text)
 returns void

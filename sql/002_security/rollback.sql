@@ -105,6 +105,8 @@ revoke all on schema core, core_partitions, core_upkeep
 
 drop function security.protect_database();
 drop function security.admit_logins();
+drop function security.connecting_roles();
+drop function security.database_rights();
 drop table security.public_right;
 
 -- What is there, and what was accepted ----------------------------------------
@@ -222,6 +224,7 @@ drop function security.caller();
 drop function security.policy_user();
 drop function security.policy_bot_id();
 drop function security.hand_over(text, text);
+drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
 drop function security.ensure_owner(text, boolean);
