@@ -53,7 +53,10 @@ begin
     set connections       = excluded.connections,
         statement_timeout = excluded.statement_timeout,
         transaction_idle  = excluded.transaction_idle;
-    execute format('alter role %I connection limit %s', v_login, p_limit.connections);
+    if exists (
+        select from pg_roles where rolname = v_login and rolconnlimit <> p_limit.connections) then
+        execute format('alter role %I connection limit %s', v_login, p_limit.connections);
+    end if;
     foreach v_setting in array security.settings_of(p_limit) loop
         execute format('alter role %I set %I = %L', v_login, split_part(v_setting, '=', 1),
                        split_part(v_setting, '=', 2));

@@ -9,8 +9,9 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 declare
-    v_bot_id  bigint;
-    v_login   text;
+    v_bot_id       bigint;
+    v_login        text;
+    v_connections  integer := 20;
 begin
     perform security.require_verifier(p_verifier);
     if p_name is null or p_name <> btrim(p_name) or length(p_name) not between 1 and 100
@@ -26,7 +27,7 @@ begin
         v_login := 'bot_' || v_bot_id;
         continue when to_regrole(v_login) is not null;
         begin
-            execute format('create role %I login in role app_bot', v_login);
+            execute format('create role %I login connection limit %s', v_login, v_connections);
             exit;
         exception when duplicate_object or unique_violation then
             null;  -- a sister database was faster
@@ -35,7 +36,9 @@ begin
     perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
     perform security.set_up_login(v_login, 'bot ' || v_bot_id, p_verifier);
-    perform security.apply_limits((v_bot_id, 20, '30 seconds', '60 seconds'));
+    perform security.apply_limits((v_bot_id, v_connections, '30 seconds', '60 seconds'));
+    -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
+    execute format('grant app_bot to %I', v_login);
     return v_bot_id;
 end
 $func$;
