@@ -7,20 +7,13 @@ set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '3s';
 
 do $guard$
-declare
-    v_logins  text;
 begin
-    select string_agg(r.rolname, ', ' order by r.rolname) into v_logins
-    from security.marked_logins() as m
-    join pg_roles as r on r.oid = m.role;
-    if v_logins is not null
-       and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
-        raise exception using
-            errcode = 'MB001',
-            message = format('this rollback would drop the logins %s', v_logins),
-            hint    = 'Take a backup of the roles (pg_dumpall --roles-only), then repeat with '
-                      '--discard-data (in psql: set app.discard_data = on).';
-    end if;
+    perform core.refuse_loss(
+        (select format('this rollback would drop the logins %s (pg_dumpall --roles-only keeps '
+                       'them)', string_agg(r.rolname, ', ' order by r.rolname))
+         from security.marked_logins() as m
+         join pg_roles as r on r.oid = m.role),
+        (select json_object_agg(what, row_count) from security.preview_rollback()));
     perform security.drop_logins();
 end
 $guard$;
@@ -162,6 +155,7 @@ drop function security.find_bot(text);
 drop function security.list_bots();
 drop function security.get_bot_token();
 drop function security.set_bot_token(bigint, text);
+drop function security.preview_rollback();
 drop function security.drop_logins();
 drop function security.drop_login(text);
 drop function security.revoke_bot_from_admin(bigint, text);
