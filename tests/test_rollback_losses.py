@@ -94,7 +94,8 @@ LEFT = """
     union all select 'type', typname, '', ''
     from pg_type where oid > 16383 and typrelid = 0 and typelem = 0
     union all select 'relation', oid::regclass::text, relacl::text, ''
-    from pg_class where oid > 16383 and relkind <> 'i' and relnamespace <> 'pg_toast'::regnamespace"""
+    from pg_class
+    where oid > 16383 and relkind <> 'i' and relnamespace <> 'pg_toast'::regnamespace"""
 
 
 @pytest.mark.parametrize("login", ["superuser", "owner"])
