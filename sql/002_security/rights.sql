@@ -7,6 +7,7 @@ grant execute on function
 to app_admin, app_owner;
 grant execute on function
     security.create_bot(text, text),
+    security.create_bot_login(bigint, text),
     security.drop_bot(bigint, boolean),
     security.rotate_bot_password(bigint, text),
     security.create_admin(text, text, boolean),

@@ -178,6 +178,7 @@ drop function security.drop_role(text);
 drop function security.end_connections(text);
 drop function security.rotate_bot_password(bigint, text);
 drop function security.require_bot(bigint);
+drop function security.create_bot_login(bigint, text);
 drop function security.create_bot(text, text);
 drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);
