@@ -24,6 +24,8 @@ def rollback(ctx: Context) -> int:
             ctx.screen.confirm(f"Roll back {len(chosen)} of {len(ctx.files)} migrations on "
                                f"{ctx.target.shown()}?", ctx.args.yes)
         undone = undo(Session.of(ctx, conn), chosen, ctx.args.discard_data)
+    if ctx.args.all and not ctx.args.dry_run:
+        ctx.screen.say("yoyo's tables and public._migration_history stay: who did what, and when")
     return ctx.finish(f"{undone} rolled back")
 
 
@@ -55,7 +57,7 @@ def undo(session: Session, chosen: list[Migration], discard_data: bool) -> int:
         for migration in reversed(chosen):
             if shown & {m.id for m in files.dependants(session.files, migration.id)}:
                 session.say(f"{migration.id} is needed by what could only be shown: not tried")
-            elif _undo(session, migration, "on" if discard_data else "off"):
+            elif _undo(session, migration, "on" if discard_data or session.dry_run else "off"):
                 undone += 1
             else:
                 shown.add(migration.id)

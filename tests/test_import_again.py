@@ -74,6 +74,40 @@ def test_what_was_imported_is_found_in_place(road, login, cluster):
     assert "178 entries: 0 loaded, 178 unchanged" in again.stderr
 
 
+@pytest.mark.parametrize(("login", "how"), [
+    ("superuser", ["--only", "004"]), ("superuser", ["--only", "003"]), ("owner", ["--to", "001"])
+], indirect=["login"], ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_with_more_than_the_import_gone_and_come_again_all_is_there_once(login, how, cluster):
+    everything = seen(login, cluster)
+    load(login, "legacy")
+    run_runner(login, "maintain")
+    before, versions = contents(everything), message_versions(everything)
+    figures = "select * from performance.bot_activity_summary order by bot_id"
+    summary = [row[:-1] for row in everything.execute(figures)]
+    run_runner(login, "rollback", *how, "--discard-data", "--yes")
+    run_runner(login, "migrate")
+    run_runner(login, "verify")
+    load(login, "legacy")
+    assert message_versions(everything) == versions
+    assert contents(everything) == before
+    run_runner(login, "verify", "--source", str(EXAMPLES / "legacy"))
+    run_runner(login, "maintain")
+    assert [row[:-1] for row in everything.execute(figures)] == summary
+    assert everything.execute("select * from audit.verify_seals()") == []
+    bots = [bot for bot, in everything.execute("select bot_id from core.bots order by 1")]
+    if how == ["--to", "001"]:
+        refused = run_runner(login, "bot", "rotate", "anna", code=1)
+        assert "MB105" in refused.stderr and "security.create_bot_login(1)" in refused.stderr
+        assert login.execute("select security.create_bot_login(bot_id) from core.bot_names"
+                             " order by bot_id") == [
+            (f"bot_{bot}",) for bot in bots]
+    run_runner(login, "bot", "rotate", "anna")
+    assert everything.execute("select check_name from security.check() where not ok"
+                              " and check_name like '%login%'") == []
+    run_runner(login, "bot", "drop", "mila", "--discard-data", "--yes")
+    run_runner(login, "verify")
+
+
 # A bot's folder at the first import, what happens to its rows, its folder at the second.
 TALK = [said("a"), said("b", 1_700_000_100), said("b", 1_700_000_100), said("c", 1_700_000_200)]
 KNOWN = {"girls_data/7.json": whole(7)}

@@ -294,6 +294,28 @@ def test_a_bot_whose_login_is_not_ours_is_not_touched(conn: psycopg.Connection):
         assert f"bot_{bot}" in roles(conn)
 
 
+def test_a_bot_that_lost_its_login_gets_another_with_its_limits(conn: psycopg.Connection):
+    bot = create_bot(conn)
+    call(conn, f"select security.set_bot_limits({bot}, 3, '5 s', '6 s')")
+    conn.execute("set role app_provisioner")
+    conn.execute(f"select security.drop_role('bot_{bot}')")
+    conn.execute("reset role")
+    for function in (f"drop_bot({bot})", f"rotate_bot_password({bot}, '{verifier(conn, 'x')}')"):
+        with refused(conn, "MB105") as caught:
+            conn.execute(f"select security.{function}")
+        assert f"create_bot_login({bot})" in caught.value.diag.message_hint
+    with refused(conn, "MB102"):
+        conn.execute(f"select security.create_bot_login({bot}, 'clear')")
+    assert call(conn, f"select security.create_bot_login({bot}, '{verifier(conn, 'x')}')"
+                ) == f"bot_{bot}"
+    assert call(conn, "select rolconnlimit from pg_roles where rolname = %s", f"bot_{bot}") == 3
+    assert call(conn, "select count(*) from security.differences()") == 0
+    for refusal, other in (("MB103", bot), ("MB003", 10 ** 17), ("MB003", None)):
+        with refused(conn, refusal):
+            conn.execute("select security.create_bot_login(%s)", [other])
+    call(conn, f"select security.drop_bot({bot})")
+
+
 def test_the_functions_say_when_there_is_no_such_bot(conn: psycopg.Connection):
     name = person(conn)
     for function in ("drop_bot(0)", "drop_bot(null)", "set_bot_token(0, 'x')",

@@ -34,6 +34,9 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 \ir stale_days.sql
 \ir triggers.sql
 
+-- What a rollback throws away
+\ir rollback_guard.sql
+
 -- What a bot calls
 \ir record_message.sql
 

@@ -10,24 +10,14 @@ set local lock_timeout = '3s';
 do $guard$
 declare
     v_table  regclass;
-    v_found  boolean;
 begin
-    if coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
-        return;
-    end if;
     for v_table in select core.hash_tables() loop
-        -- or a row that is committed between this look and the drop would go unseen
+        -- or a row that is committed between the look and the drop would go unseen
         execute format('lock table %s in access exclusive mode', v_table);
-        execute format('select exists (select from %s)', v_table) into v_found;
-        if v_found then
-            raise exception using
-                errcode = 'MB001',
-                message = format('table %s holds rows that this rollback would throw away',
-                                 v_table),
-                hint    = 'Take a backup, then repeat with --discard-data '
-                          '(in psql: set app.discard_data = on).';
-        end if;
     end loop;
+    perform core.refuse_loss(
+        'table %s holds rows that this rollback would throw away',
+        (select json_object_agg(what, row_count) from core_upkeep.preview_rollback()));
 end
 $guard$;
 
@@ -41,6 +31,11 @@ drop function core.record_message(bigint, text, text, timestamptz, text, bigint)
 drop function core.check_message(bigint, text, text, timestamptz);
 drop function core.ensure_conversation(bigint, bigint, text);
 drop function core.ensure_contact(bigint, bigint, text);
+
+-- What a rollback throws away -------------------------------------------------
+
+drop function core_upkeep.preview_rollback();
+drop function core.refuse_loss(text, json);
 
 -- What the triggers keep true -------------------------------------------------
 

@@ -203,3 +203,18 @@ $func$;
 comment on function security.drop_logins() is
     'Drops every login that was made for this database, and ends their sessions; returns how many.
 Before the database itself is dropped: its logins would outlive it.';
+
+create function security.preview_rollback()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select 'logins', count(*) from security.marked_logins()
+union all
+select 'tokens of bots', count(*) from security.bot_token
+$func$;
+
+comment on function security.preview_rollback() is
+    'What the rollback of 002_security would throw away: (what, row_count).';

@@ -48,6 +48,43 @@ comment on function security.create_bot(text, text) is
 60 s idle in a transaction (set_bot_limits changes these). Without a SCRAM verifier the login has no
 password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible name.';
 
+create function security.create_bot_login(p_bot_id bigint, p_verifier text default null)
+returns text
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set quote_all_identifiers = off
+as $func$
+declare
+    v_login  text := 'bot_' || p_bot_id;
+    v_limit  security.bot_limit;
+begin
+    perform security.require_verifier(p_verifier);
+    if not exists (select from core.bots where bot_id = p_bot_id) then
+        perform security.require_bot(p_bot_id);  -- which says so
+    elsif to_regrole(v_login) is not null then
+        raise exception using
+            errcode = 'MB103',
+            message = format('role %s is there already', v_login),
+            hint    = 'If it is this bot''s: security.rotate_bot_password gives it a password.';
+    end if;
+    execute format('create role %I login in role app_bot', v_login);
+    perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
+    select * into v_limit from security.bot_limit where bot_id = p_bot_id;
+    if not found then
+        v_limit := (p_bot_id, 20, '30 seconds', '60 seconds');
+    end if;
+    perform security.apply_limits(v_limit);
+    return v_login;
+end
+$func$;
+
+comment on function security.create_bot_login(bigint, text) is
+    'Makes the login of a bot that has lost it (002_security was rolled back, or the database was
+restored where its roles are not): returns bot_<id>, with the limits that it had, or the first ones.
+MB003, MB102; MB103: it has one, or another database''s bot has its name.';
+
 create function security.require_bot(p_bot_id bigint)
 returns text
 language plpgsql stable
@@ -68,7 +105,7 @@ begin
             message = format('bot %s has no login of this database', p_bot_id),
             detail  = format('Role %s: %s.', v_login, case when to_regrole(v_login) is null
                              then 'not there' else 'without this database''s mark' end),
-            hint    = 'See security.check(); the rows are there, the login is not.';
+            hint    = format('If it is not there: select security.create_bot_login(%s).', p_bot_id);
     end if;
     return v_login;
 end

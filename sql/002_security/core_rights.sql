@@ -63,6 +63,7 @@ begin
     perform security.admit(t, 'app_upkeep', c)
     from (values ('core.bots', 'select'), ('core.messages', 'select'),
                  ('core.conversations', 'select'), ('core.conversations', 'update'),
+                 ('core.girls_profiles', 'select'), ('core.bot_metrics', 'select'),
                  ('core.bot_names', 'all'), ('core.stale_days', 'insert')) as u (t, c);
 end
 $upkeep$;
@@ -72,9 +73,12 @@ grant select (bot_id, conversation_id, sent_at) on core.messages to app_upkeep;
 grant select (bot_id, conversation_id, started_at, last_message_at, message_count),
       update (started_at, last_message_at, message_count)
     on core.conversations to app_upkeep;
+grant select (bot_id) on core.girls_profiles, core.bot_metrics to app_upkeep;
 grant select, insert, delete on core.bot_names to app_upkeep;
 grant insert on core.stale_days to app_upkeep;
-grant execute on function core.days_of(timestamptz[]) to app_upkeep;
+grant execute on function core.days_of(timestamptz[]), core.hash_tables(), core.bot_tables()
+to app_upkeep;
+grant select on core.bot_table to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage on sequence core.bots_bot_id_seq to app_provisioner;

@@ -7,6 +7,7 @@ grant execute on function
 to app_admin, app_owner;
 grant execute on function
     security.create_bot(text, text),
+    security.create_bot_login(bigint, text),
     security.drop_bot(bigint, boolean),
     security.rotate_bot_password(bigint, text),
     security.create_admin(text, text, boolean),
@@ -19,7 +20,8 @@ grant execute on function
     security.check(), security.check_rules(), security.inventory(), security.differences()
 to app_super_admin, app_owner;
 grant execute on function
-    security.drop_logins(), security.admit_logins(), security.expect_inventory(text),
+    security.drop_logins(), security.preview_rollback(), security.admit_logins(),
+    security.expect_inventory(text),
     security.accept_inventory(text), security.accept_cluster(text), security.accept(text, text),
     security.accept_facts(text, text[]), security.in_migration(),
     security.set_id_range(bigint, bigint),
@@ -38,7 +40,7 @@ to app_owner;
 grant execute on function
     core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
     core_upkeep.count_deleted_messages(), core_upkeep.count_moved_messages(),
-    core_upkeep.note_started(), core_upkeep.misnamed_bots()
+    core_upkeep.note_started(), core_upkeep.misnamed_bots(), core_upkeep.preview_rollback()
 to app_owner;
 grant usage on schema core_upkeep to app_owner;
 

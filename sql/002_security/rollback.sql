@@ -8,20 +8,13 @@ set local quote_all_identifiers = off;
 set local lock_timeout = '3s';
 
 do $guard$
-declare
-    v_logins  text;
 begin
-    select string_agg(r.rolname, ', ' order by r.rolname) into v_logins
-    from security.marked_logins() as m
-    join pg_roles as r on r.oid = m.role;
-    if v_logins is not null
-       and not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
-        raise exception using
-            errcode = 'MB001',
-            message = format('this rollback would drop the logins %s', v_logins),
-            hint    = 'Take a backup of the roles (pg_dumpall --roles-only), then repeat with '
-                      '--discard-data (in psql: set app.discard_data = on).';
-    end if;
+    perform core.refuse_loss(
+        (select format('this rollback would drop the logins %s (pg_dumpall --roles-only keeps '
+                       'them)', string_agg(r.rolname, ', ' order by r.rolname))
+         from security.marked_logins() as m
+         join pg_roles as r on r.oid = m.role),
+        (select json_object_agg(what, row_count) from security.preview_rollback()));
     perform security.drop_logins();
 end
 $guard$;
@@ -169,6 +162,7 @@ drop function security.find_bot(text);
 drop function security.list_bots();
 drop function security.get_bot_token();
 drop function security.set_bot_token(bigint, text);
+drop function security.preview_rollback();
 drop function security.drop_logins();
 drop function security.drop_login(text);
 drop function security.revoke_bot_from_admin(bigint, text);
@@ -191,6 +185,7 @@ drop function security.drop_role(text);
 drop function security.end_connections(text);
 drop function security.rotate_bot_password(bigint, text);
 drop function security.require_bot(bigint);
+drop function security.create_bot_login(bigint, text);
 drop function security.create_bot(text, text);
 drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);

@@ -94,3 +94,22 @@ $func$;
 comment on function audit.drop_expired() is
     'Drops the months that audit.setting no longer keeps and that have been sealed, to the last
 entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
+
+create function audit.preview_rollback()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+-- what was accepted is on record in security.acceptance, too
+select 'entries of the audit log', count(*)
+from audit.security_audit_log
+where kind is distinct from 'inventory_accepted'
+union all
+select 'seals', count(*) from audit.seal where seal_id > 0
+$func$;
+
+comment on function audit.preview_rollback() is
+    'What the rollback of 003_audit would throw away: (what, row_count). The entries are left as a
+table in public, which nothing seals.';

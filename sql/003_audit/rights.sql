@@ -20,6 +20,7 @@ grant execute on function
     audit.erase(bigint, bigint, text)
 to app_super_admin, app_owner;
 grant execute on function audit.disable(regclass) to app_super_admin;
+grant execute on function audit.preview_rollback() to app_owner;
 -- who owns an audited table attaches its triggers
 grant execute on function
     audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),

@@ -59,17 +59,14 @@ declare
     v_export  text := 'security_audit_log_'
                       || to_char(now() at time zone 'UTC', 'YYYYMMDDHH24MISS');
 begin
+    perform core.refuse_loss(
+        'audit.security_audit_log holds rows that this rollback would throw away, or leave as a '
+        'table in public that nothing seals',
+        (select json_object_agg(what, row_count) from audit.preview_rollback()));
     -- what was accepted is on record in security.acceptance, too
     if not exists (select from audit.security_audit_log
                    where kind is distinct from 'inventory_accepted') then
         return;
-    end if;
-    if not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false) then
-        raise exception using
-            errcode = 'MB001',
-            message = 'audit.security_audit_log holds rows that this rollback would throw away',
-            hint    = 'Take a backup, then repeat with --discard-data (in psql: set '
-                      'app.discard_data = on), which moves them to a table in public.';
     end if;
     execute format('create table public.%I as select * from audit.events order by entry_id, place',
                    v_export);
@@ -114,6 +111,7 @@ drop function audit.person_ids(bigint, bigint);
 drop function audit.drop_expired();
 drop function audit.expired_months();
 drop function audit.months();
+drop function audit.preview_rollback();
 drop function audit.set_retention(integer);
 -- What proves it --------------------------------------------------------------
 

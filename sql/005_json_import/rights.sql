@@ -22,7 +22,8 @@ grant execute on function
     json_import.messages_by_month(bigint), json_import.recent_runs(integer),
     json_import.reconcile(bigint, text[], bytea[]), json_import.check()
 to app_super_admin, app_owner;
-grant execute on function json_import.list_found_rows() to app_owner;
+grant execute on function json_import.list_found_rows(), json_import.preview_rollback()
+to app_owner;
 grant select on all tables in schema json_import to app_backup;
 
 do $importer$

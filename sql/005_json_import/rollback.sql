@@ -10,7 +10,18 @@ set local lock_timeout = '3s';
 
 select security.expect_inventory();
 
--- Back to the caller, unprotected, so that the guard sees what is there.
+do $guard$
+begin
+    -- or a file that is committed between the look and the drop would go unseen
+    lock table json_import.file in access exclusive mode;
+    perform core.refuse_loss(
+        'schema json_import holds the ledger of an import, or quarantined files, that this '
+        'rollback would throw away; what was imported stays',
+        (select json_object_agg(what, row_count) from json_import.preview_rollback()));
+end
+$guard$;
+
+-- Back to the caller.
 do $owner$
 declare
     v_policy  record;
@@ -25,22 +36,6 @@ begin
     end loop;
 end
 $owner$;
-
-alter table json_import.file disable row level security;
-
-do $guard$
-begin
-    if not coalesce(nullif(current_setting('app.discard_data', true), '')::boolean, false)
-       and exists (select from json_import.file) then
-        raise exception using
-            errcode = 'MB001',
-            message = 'schema json_import holds the ledger of an import, or quarantined files, '
-                      'that this rollback would throw away',
-            hint    = 'Take a backup, then repeat with --discard-data '
-                      '(in psql: set app.discard_data = on).';
-    end if;
-end
-$guard$;
 
 -- Who may call what -----------------------------------------------------------
 
@@ -57,6 +52,7 @@ delete from performance.probe where probe in ('quarantined_files', 'quarantine_s
 delete from performance.task where task in ('quarantine', 'resolved_rejects');
 drop function json_import.probe_quarantine_size();
 drop function json_import.probe_quarantined_files();
+drop function json_import.preview_rollback();
 drop function json_import.drop_resolved();
 drop function json_import.drop_kept_bytes(interval);
 

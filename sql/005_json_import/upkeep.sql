@@ -60,6 +60,24 @@ $func$;
 comment on function json_import.drop_resolved() is
     'Drops what is kept of files that are in quarantine no longer.';
 
+create function json_import.preview_rollback()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select 'files in the ledger', count(*) filter (where status <> 'quarantined')
+from json_import.file
+union all
+select 'files in quarantine, with their bytes', count(*) filter (where status = 'quarantined')
+from json_import.file
+$func$;
+
+comment on function json_import.preview_rollback() is
+    'What the rollback of 005_json_import would throw away: (what, row_count). What was imported
+stays in schema core.';
+
 insert into performance.task (task, routine, every, keep, description) values
     ('quarantine', 'json_import.drop_kept_bytes(interval)', '1 day', '90 days',
         'Drops the bytes of files that have been in quarantine for too long.'),
