@@ -67,6 +67,9 @@ bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-
 bench-migrate: .venv/ready-dev ## time `runner.py migrate` against psql with the same files
 	@.venv/bin/python -m bench.migrate_bench
 
+bench-roles: .venv/ready-dev ## time what reads roles where there are many (SCALE=1 is 1,000 and 5,000 bots)
+	@.venv/bin/python -m bench.roles_bench
+
 bench: .venv/ready-dev ## run all benches (or BENCHES="rls queries" again), write bench/RESULTS.md
 	@.venv/bin/python -m bench $(BENCHES)
 
@@ -86,5 +89,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .venv-* .scratch .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench-migrate bench torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench-migrate bench-roles bench torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

@@ -1,5 +1,6 @@
-"""The benches of the import, the audit and the queries run, report contenders and limits, and
-notice what is not loaded, not left, not logged or not counted; `make bench` writes down all."""
+"""The benches of the import, the audit, the queries and the roles run, report contenders and
+limits, and notice what is not loaded, not left, not logged or not counted; `make bench` writes down
+all."""
 
 import os
 import re
@@ -14,7 +15,7 @@ from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
 from bench import __main__ as bench
-from bench import audit_bench, import_bench, queries_bench, race
+from bench import audit_bench, import_bench, queries_bench, race, roles_bench
 from bench.measure import Cost, laboratory
 from fleet.screen import Screen
 
@@ -250,3 +251,22 @@ def test_what_a_bench_prints_is_kept_without_its_progress(monkeypatch, tmp_path)
     monkeypatch.setenv("SCALE", "0.3")
     found = bench.run("toy", Screen())
     assert (found.said, found.code) == ("scale 0.3\nwarning: odd", 1)
+
+
+# The roles' ---------------------------------------------------------------------
+
+
+def test_the_roles_bench_has_a_row_for_each_call_at_both_sizes_and_for_each_limit(
+        monkeypatch, capsys):
+    if binaries := os.environ.get("TEST_PG_BIN"):
+        monkeypatch.setenv("PG_BIN", binaries)
+    monkeypatch.setattr(tempfile, "tempdir", roomy_folder())
+    with laboratory([("fsync", "off")]) as lab:
+        assert roles_bench.run(lab, 0.004, 1, Screen()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for call in (*roles_bench.LIMITS, "check"):
+        for bots in ("4", "20"):
+            assert [line for line in lines if re.match(rf"{call} +{bots} +\d", line)], call
+    for what in roles_bench.LIMITS:
+        assert [line for line in lines
+                if re.match(rf"{what}, 20 bots, ms +at most .*reached *$", line, re.I)], what

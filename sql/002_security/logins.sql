@@ -21,7 +21,9 @@ select d.objoid, k.kind
 from pg_shdescription as d
 cross join lateral (select split_part(d.description, ' of database ', 1)) as k (kind)
 where d.classoid = 'pg_authid'::regclass
-  and d.description = k.kind || (select security.mark(''))  -- once, not for each role
+  -- the cheapest first: a cluster may have thousands of logins that are another database's
+  and strpos(d.description, (select security.mark(''))) > 0
+  and d.description = k.kind || (select security.mark(''))
   and k.kind ~ '^(bot [1-9][0-9]*|admin|worker)$'
 $func$;
 
