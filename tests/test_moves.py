@@ -113,9 +113,11 @@ def test_pg_upgrade_from_16_to_18_differs_in_nothing(tmp_path: Path):
             moved = Database(project.database.parts | {"host": new.parts()["host"]})
             project.database = moved
             assert moved.execute("show server_version_num")[0][0] >= "180000"
-            assert moved.execute("select * from security.differences()") == []
+            # but for what another version of the server is made of
+            assert {tuple(row) for row in moved.execute(
+                "select scope, kind from security.differences()")} == {("cluster", "catalog")}
             assert "no differences" in project.call("diff").err
-            assert moved.execute("select security.accept_cluster('pg_upgrade to 18')") == [(0,)]
+            moved.execute("select security.accept_cluster('pg_upgrade to 18')")
             assert moved.execute("select check_name, detail from security.check() where not ok"
                                  " and severity <> 'notice'") == []
             assert "none failed; no differences" in project.call("verify").err

@@ -31,6 +31,7 @@ BECOMES_BOT = "only admins and workers made here may become a bot"
 BECOMES_ADMIN = "nobody may become an admin or a worker"
 IDLE_WORKER = "a worker may do nothing before SET ROLE"
 HANDS_OUT = "no level and no login made here hands out a role"
+GIVEN = "a function of ours gave every membership that a login made here has"
 ACTS_FOR_OWNER = "nobody who can connect acts for an owner of ours, but the database's owner"
 SISTER_OWNER = "no owner of another database acts for an owner of ours"
 UNMADE = "every login with a level, or that backs up, was made here"
@@ -79,6 +80,8 @@ SHARED = "a bot only reads what bots share"
 CALLED = "what our tables call is ours"
 HOOKED = "what is called for us when something happens is ours"
 RESTING = "no setting lets triggers rest"
+BEGINS = "every login made here begins as itself"
+ENDED = "every migration that began came to its end"
 WHOSE = "a bot_id that is left out is the caller's"
 # 002's verify.sql
 LETS_IN = "every table of core lets in who belongs there"
@@ -738,10 +741,104 @@ REACH = [
     ("alter database {db} set session_replication_role = replica", RESTING, "replica"),
     ("alter role {bot} set session_replication_role = replica", RESTING, "for {bot}"),
     ("alter table core.messages alter bot_id set default 1", WHOSE, "core.messages: 1"),
+    ("create table public.note (bot_id bigint); alter table public.note owner to app_bot", REACHED,
+     "public.note"),
+    ("create table public.note (bot_id bigint); alter table public.note owner to {bot}", REACHED,
+     "public.note"),
+    *((f"alter {whose} set role = {role}", BEGINS, f"role={role}")
+      for whose, role in (("role {worker}", "{bot}"), ("role {ann} in database {db}", "{bot}"),
+                          ("role {bot}", "app_bot"), ("database {db}", "app_base"))),
+    *((f"grant {role} to {member}", GIVEN, f"{member} of {role}")
+      for role, member in (("{other}", "{ann}"), ("{other}", "{worker}"),
+                           ("app_super_admin", "{ann}"))),
+    ("insert into security.unfinished (migration) values ('007_late')", ENDED, "007_late"),
 ]
 
-WEAKENINGS = [*REACH, *ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE, *ROLES,
-              *DATABASE, *AUDIT, *PERFORMANCE]
+# What nothing of ours is, and all of ours stands on.
+SYSTEM = "set local allow_system_table_mods = on; "
+SERVER = "create foreign data wrapper w; create server s foreign data wrapper w; "
+TO_DIRECTION = "grant update (direction) on core.messages to app_bot; update security." \
+               "accepted_fact set definition = 'INSERT, UPDATE' where object ~ '^direction to '"
+TOAST = "do $$begin execute format('grant select on %s to app_bot', (select" \
+        f" reltoastrelid::regclass from pg_class where oid = '{LEAF}'::regclass)); end$$"
+AROUND = [(statement, ACCEPTED, named) for statement, named in (
+    # how our SQL is understood
+    ("create or replace function pg_catalog.pg_has_role(oid, text) returns boolean language sql"
+     " stable as 'select true'", "catalog pg_proc as the server made it"),
+    ("alter function pg_catalog.now() immutable", "catalog pg_proc as the server made it"),
+    ("update pg_rewrite set ev_enabled = 'D' where ev_class = 'pg_cursors'::regclass",
+     "catalog pg_rewrite as the server made it"),
+    ("update pg_operator set oprcode = 'texteq' where oprname = '<>' and oprleft ="
+     " 'text'::regtype and oprright = 'text'::regtype", "catalog pg_operator as the server"),
+    ("update pg_cast set castcontext = 'i' where castsource = 'boolean'::regtype and casttarget ="
+     " 'integer'::regtype", "catalog pg_cast as the server made it"),
+    ("update pg_language set lanpltrusted = true where lanname = 'c'",
+     "catalog pg_language as the server made it"),
+    ("create function public.f(bigint, numeric) returns integer language sql immutable as 'select"
+     " 0'; alter operator family pg_catalog.integer_ops using btree add function 1 (bigint,"
+     " numeric) public.f(bigint, numeric)", "catalog pg_amproc as the server made it"),
+    ("delete from pg_amop where amopfamily in (select oid from pg_opfamily where opfname ="
+     " 'box_ops')", "catalog pg_amop as the server made it"),
+    (f"{SYSTEM}create function pg_catalog.to_regrole(varchar) returns regrole language sql"
+     " immutable as 'select null::regrole'", "routine to_regrole(character varying)"),
+    (f"{SYSTEM}create function public.yes(bigint, name) returns boolean language sql as 'select"
+     " true'; create operator pg_catalog.= (leftarg = bigint, rightarg = name, function ="
+     " public.yes)", "operator =(bigint,name)"),
+    ("create operator core.= (leftarg = text, rightarg = text, function = pg_catalog.textne)",
+     "operator core.=(text,text)"),
+    ("create operator family core.f using btree", "operator family core.f USING btree"),
+    ("create operator class core.c default for type security.bot_limit using btree as function 1"
+     " btrecordcmp(record, record)", "operator class core.c USING btree"),
+    ("create cast (bigint as name) with inout as implicit", "cast (bigint AS name)"),
+    ("create collation core.c (provider = libc, locale = 'C')", "collation core.c"),
+    ("create statistics core.s on bot_id, direction from core.messages",
+     "statistics object core.s"),
+    ("create statistics public.s on bot_id, direction from core.messages",
+     "statistics object public.s"),
+    ("create text search configuration core.t (copy = simple)", "text search configuration core.t"),
+    ("create access method mine type table handler heap_tableam_handler", "access method mine"),
+    ("create access method mine type table handler heap_tableam_handler; alter table core.bot_names"
+     " set access method mine", "relation core.bot_names"),
+    (f"{SYSTEM}insert into pg_seclabel values ('core.bots'::regclass, 'pg_class'::regclass, 0,"
+     " 'selinux', 'anybody')", "security label by selinux on table core.bots"),
+    # what hides behind an extension
+    ("create table public.note (bot_id bigint); grant all on public.note to app_bot;"
+     " alter extension plpgsql add table public.note", "extension plpgsql"),
+    (f"{SYSTEM}update pg_extension set extowner = 'app_bot'::regrole", "extension plpgsql"),
+    # who may do what with what is no table and no function
+    ("grant usage on language plpgsql to {bot}", "right to role {bot} on language plpgsql"),
+    (f"{SERVER}grant usage on foreign data wrapper w to app_bot",
+     "right to level bot on foreign-data wrapper w"),
+    (f"{SERVER}grant usage on foreign server s to {{ann}}", "right to role {ann} on server s"),
+    (f"{SERVER}create user mapping for {{bot}} server s", "user mapping of role {bot} on server s"),
+    (f"{SERVER}create user mapping for public server s", "user mapping of PUBLIC on server s"),
+    ("create type public.t as (a integer); grant usage on type public.t to app_bot",
+     "right to level bot on type public.t"),
+    ("select lo_create(4242); grant select on large object 4242 to app_bot",
+     "right to level bot on large object 4242"),
+    ("grant create on tablespace pg_default to app_bot", "right to level bot on tablespace"),
+    ("grant usage on schema pg_toast to app_bot", "right to level bot on schema pg_toast"),
+    (TOAST, "right to level bot on toast table pg_toast.pg_toast_"),
+    # who becomes who has power, by however many steps
+    ("create role mallory; grant {owner} to mallory", "membership role mallory in owner of the"),
+    ("create role chief superuser; create role mallory; grant chief to mallory",
+     "membership role mallory in role chief"),
+    ("create role helper; create role mallory; grant app_owner to helper; grant helper to mallory",
+     "membership role mallory in role helper"),
+    ("grant pg_read_all_data to pg_monitor", "membership pg_monitor in pg_read_all_data"),
+    # where rows go, and where they come from
+    ("alter database {db} is_template true", "database this database"),
+    ("create subscription s connection 'host=nowhere' publication p with (connect = false,"
+     " slot_name = none)", "subscription s"),
+    # what was accepted
+    (TO_DIRECTION, "acceptance security.accepted_fact"),
+    (f"{TO_DIRECTION}; select security.admit('core.bot_names', 'app_maintainer', 'select')",
+     "acceptance security.accepted_fact"),
+    ("delete from security.acceptance", "acceptance security.accepted_fact"),
+)]
+
+WEAKENINGS = [*AROUND, *REACH, *ROW_SECURITY, *POLICIES, *PAIR_USES, *GUARDING, *GRANTS, *CODE,
+              *ROLES, *DATABASE, *AUDIT, *PERFORMANCE]
 
 
 @pytest.fixture(scope="module")
@@ -749,7 +846,7 @@ def names(clone_of_module: Database) -> dict[str, str]:
     """Two bots with a row in each table, an admin, a super admin, a worker: who is called what."""
     (one, login), (_, other) = make_bot(clone_of_module), make_bot(clone_of_module)
     made = {"db": clone_of_module.name, "id": str(one), "bot": login.parts["user"],
-            "other": other.parts["user"]}
+            "other": other.parts["user"], "owner": clone_of_module.parts["user"]}
     made |= {name: f"{name}_{secrets.token_hex(4)}"
              for name in ("ann", "nobody", "chief", "worker")}
     with clone_of_module.connect() as conn:
@@ -848,7 +945,8 @@ def test_a_worker_that_inherits_a_bot_is_found(
         if watched.info.server_version < 160000:  # there the login inherits, or does not
             watched.execute("alter role {worker} inherit".format(**names))
         else:
-            watched.execute("grant {other} to {worker} with inherit true".format(**names))
+            watched.execute("grant {other} to {worker} with inherit true"
+                            " granted by app_provisioner".format(**names))
         assert findings(watched) == {IDLE_WORKER: names["worker"]}
 
 
@@ -865,6 +963,27 @@ def test_every_rule_has_a_weakening_that_breaks_it(watched: psycopg.Connection):
     assert broken - rules == {
         ACCEPTED, IMPORTER, IMPORT_OWNER, IMPORT_TABLES, IMPORT_KEEPS, IMPORT_CALLS}
     assert len(WEAKENINGS) == len(set(WEAKENINGS)) >= 80
+
+
+def test_a_server_that_lets_triggers_rest_is_found(clone_of_module: Database):
+    with clone_of_module.connect(options="-c session_replication_role=replica") as conn:
+        assert "session_replication_role=replica" in findings(conn)[RESTING]
+
+
+def test_what_was_written_into_what_is_accepted_is_accepted_by_hand_only(
+        watched: psycopg.Connection, names: dict[str, str]):
+    with watched.transaction(force_rollback=True):
+        watched.execute(TO_DIRECTION)
+        with pytest.raises(psycopg.Error) as caught, watched.transaction():
+            watched.execute("select security.expect_inventory()")
+        assert caught.value.sqlstate == "MB111"
+        watched.execute("select security.accept_cluster('moved')")
+        assert list(findings(watched)) == [ACCEPTED]
+        assert watched.execute("select problem from audit.verify_seals()").fetchall() == [
+            ("what is accepted now is not what this entry says",)]
+        watched.execute("select security.accept_inventory('it is meant')")
+        assert findings(watched) == {}
+        assert watched.execute("select problem from audit.verify_seals()").fetchall() == []
 
 
 def test_what_is_critical_fails_the_verification_and_a_notice_does_not(

@@ -140,8 +140,9 @@ begin
         raise notice 'accepted: % %', v_change.kind, v_change.object;
     end loop;
     raise notice '%: % facts accepted', p_reason, jsonb_array_length(v_changes);
-    if v_changes <> '[]' then
-        perform security.write_acceptance(p_reason, v_changes);
+    if v_changes <> '[]'
+       or p_scope is null and exists (select from security.acceptance_differences()) then
+        perform security.write_acceptance(p_reason, v_changes, p_pardons => p_scope is null);
     end if;
     delete from security.unfinished where migration = split_part(p_reason, ',', 1);
     return v_changes;

@@ -71,6 +71,23 @@ comment on function security.fact_differences() is
     'The inventory beside what was accepted of it; as security.differences(), but without the
 logins, and before the first acceptance too: everything.';
 
+create function security.acceptance_differences()
+returns table (scope text, kind text, object text, accepted text, live text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'database', 'acceptance', 'security.accepted_fact', a.digest, l.digest
+from (select security.accepted_digest()) as l (digest)
+cross join lateral (
+    select (select digest from security.acceptance order by acceptance_id desc limit 1)
+) as a (digest)
+where a.digest is distinct from l.digest and exists (select from security.accepted_fact)
+$func$;
+
+comment on function security.acceptance_differences() is
+    'A row if what is accepted is not what the last acceptance left: somebody wrote into its tables;
+as security.differences().';
+
 create function security.differences()
 returns table (scope text, kind text, object text, accepted text, live text)
 language sql stable
@@ -84,6 +101,8 @@ from security.fact_differences() as d
 where exists (select from security.accepted_fact)
   and not (d.accepted is null and format('%s %s: %s', d.kind, d.object, d.live) in (
       select object from security.rule_exception where rule = 'superuser''s grant'))
+union all
+select * from security.acceptance_differences()
 union all
 select 'cluster', 'login', login, expected, d.live
 from security.login_differences() as d
@@ -125,13 +144,19 @@ comment on function security.acceptance_record(security.acceptance) is
     'An acceptance as it goes on record: its changes themselves up to a hundred, their number beyond
 that, and always a digest of them.';
 
-create function security.write_acceptance(p_reason text, p_changes jsonb)
+create function security.write_acceptance(
+    p_reason   text,
+    p_changes  jsonb,
+    p_pardons  boolean default false
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
     v_acceptance  security.acceptance;
+    v_wrong       text := (select coalesce(accepted, '')
+                                             from security.acceptance_differences());
 begin
     delete from security.accepted_fact as a
     using jsonb_to_recordset(p_changes) as c (kind text, object text)
@@ -141,7 +166,9 @@ begin
     from jsonb_to_recordset(p_changes) as c (scope text, kind text, object text, live text)
     where c.live is not null;
     insert into security.acceptance (reason, facts, digest, changes)
-    select p_reason, count(*), security.accepted_digest(), p_changes
+    select p_reason, count(*),
+           case when p_pardons or v_wrong is null then security.accepted_digest() else v_wrong end,
+           p_changes
     from security.accepted_fact
     returning * into v_acceptance;
     perform security.run_event_hooks(
@@ -149,8 +176,9 @@ begin
 end
 $func$;
 
-comment on function security.write_acceptance(text, jsonb) is
-    'Makes the live definitions of some facts the accepted ones, and puts that on record.';
+comment on function security.write_acceptance(text, jsonb, boolean) is
+    'Makes the live definitions of some facts the accepted ones, and puts that on record; p_pardons:
+also what somebody wrote into the accepted ones, which else remains a difference.';
 
 create function security.accept_facts(p_reason text, p_facts text[])
 returns void

@@ -38,6 +38,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir inventory_objects.sql
 \ir inventory_cluster.sql
 \ir inventory_rows.sql
+\ir inventory_server.sql
 \ir inventory.sql
 \ir acceptance.sql
 \ir bodies.sql
@@ -54,6 +55,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir check_tables.sql
 \ir check_routines.sql
 \ir check_reach.sql
+\ir check_settings.sql
 \ir check_rights.sql
 
 -- Who may call what

@@ -11,11 +11,13 @@ with reached as (
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace
     cross join lateral (
+        select c.relowner
+        union all
         select (aclexplode(c.relacl)).grantee
         union all
         select (aclexplode(t.attacl)).grantee from pg_attribute as t
         where t.attrelid = c.oid and t.attacl is not null
-    ) as a
+    ) as a (grantee)
     where c.relkind in ('r', 'p', 'f', 'm') and c.relpersistence <> 't'
       and not security.is_server_schema(n.nspname)
       and (a.grantee = 0 and has_schema_privilege('app_bot', n.oid, 'usage')
@@ -89,14 +91,6 @@ from (
 ) as h
 where to_regprocedure(h.hook) is null
    or to_regprocedure(h.hook)::oid in (select oid from foreign_routine)
-union all
-select 'no setting lets triggers rest', count(*) = 0, 'critical',
-       string_agg(concat_ws(' ', c.setting, 'for', nullif(s.setrole, 0)::regrole), ', ')
-from pg_db_role_setting as s
-cross join lateral unnest(s.setconfig) as c (setting)
-where s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
-  and c.setting like 'session_replication_role=%'
-  and c.setting not like 'session_replication_role=origin%'
 union all
 select 'a bot_id that is left out is the caller''s', count(*) = 0, 'critical',
        string_agg(format('%s: %s', d.adrelid::regclass, pg_get_expr(d.adbin, d.adrelid)), ', ')

@@ -131,6 +131,8 @@ union all
 select * from security.check_reach()
 union all
 select * from security.check_calls()
+union all
+select * from security.check_settings()
 $func$;
 
 comment on function security.check_rules() is

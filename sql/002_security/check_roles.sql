@@ -67,7 +67,7 @@ with made as (
     from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role
 ), edge as materialized (
-    select m.roleid, m.member, m.admin_option, p.rolname as role, b.kind as role_kind,
+    select m.roleid, m.member, m.grantor, m.admin_option, p.rolname as role, b.kind as role_kind,
            coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname
     from pg_auth_members as m
     join pg_roles as p on p.oid = m.roleid
@@ -114,6 +114,10 @@ from member
 where own_kind in ('level', 'reader')
   and (rolname, role) not in (('app_super_admin', 'app_admin'), ('app_admin', 'app_bot'),
                               ('app_bot', 'app_base'))
+union all
+select 'a function of ours gave every membership that a login made here has', count(*) = 0,
+       'critical', string_agg(shown, ', ')
+from member where kind <> '' and grantor <> 'app_provisioner'::regrole
 union all
 select 'no level and no login made here hands out a role', count(*) = 0, 'critical',
        string_agg(shown, ', ')

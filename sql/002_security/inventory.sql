@@ -130,7 +130,13 @@ select 'database', f.kind, f.object, f.definition, null from security.replicatio
 union all
 select 'database', f.kind, f.object, f.definition, null from security.server_right_facts() as f
 union all
+select 'database', f.kind, f.object, f.definition, null
+from covered as c
+cross join lateral security.other_facts(c.relations) as f
+union all
 select 'database', f.kind, f.object, f.definition, null from security.row_facts() as f
+union all
+select 'cluster', f.kind, f.object, f.definition, null from security.catalog_facts() as f
 union all
 select 'cluster', f.kind, f.object, f.definition, null from security.role_facts() as f
 union all

@@ -1,5 +1,25 @@
 -- The inventory, part 3: what belongs to the cluster or to the database as a whole.
 
+create function security.strong_roles()
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+with recursive strong as (
+    select oid as role
+    from pg_roles
+    where rolsuper or rolreplication or rolbypassrls or rolcreaterole or rolname ~ '^pg_'
+       or oid in (select role from security.roles())
+       or oid = (select datdba from pg_database where datname = current_database())
+    union
+    select m.member from strong as s join pg_auth_members as m on m.roleid = s.role
+)
+select role from strong
+$func$;
+
+comment on function security.strong_roles() is
+    'Roles that can do something to what is ours, and who may become them, by however many steps.';
+
 create function security.role_facts()
 returns table (kind text, object text, definition text)
 language sql stable
@@ -20,10 +40,11 @@ with ours as materialized (
     -- who owns another database of the cluster, where our roles serve: a rule gives notice of them
     select datdba as role from pg_database
 ), known as materialized (
-    select r.*, o.purpose
+    select r.*, o.purpose,
+           coalesce(o.purpose, case when r.rolname ~ '^pg_' then r.rolname end) as name
     from pg_roles as r
     left join security.roles() as o on o.role = r.oid
-    where r.oid not in (select role from login) and r.rolname !~ '^pg_'
+    where r.oid not in (select role from login)
 )
 select 'role', purpose,
        concat_ws(', ', case when rolcanlogin then 'login' else 'nologin' end,
@@ -45,32 +66,30 @@ select 'stranger', security.role_name(oid),
 from known where purpose is null and (rolsuper or rolreplication or rolbypassrls)
 union all
 select 'membership',
-       format('%s in %s', coalesce(k.purpose, security.role_name(m.member)),
-              case when p.rolname ~ '^pg_' then p.rolname
-                   else coalesce(o.purpose, security.role_name(m.roleid)) end),
+       format('%s in %s', coalesce(k.name, security.role_name(m.member)),
+              coalesce(p.name, security.role_name(m.roleid))),
        string_agg(distinct concat_ws(', ', 'member', case when m.admin_option then 'admin' end,
            case when to_jsonb(m) ->> 'inherit_option' = 'false' and k.rolinherit
                 then 'without inherit' end,
            case when to_jsonb(m) ->> 'set_option' = 'false' then 'without set' end), '; ')
 from pg_auth_members as m
 join known as k on k.oid = m.member
-join pg_roles as p on p.oid = m.roleid
-left join security.roles() as o on o.role = m.roleid
-where m.roleid not in (select role from login)
-  and (k.purpose is not null
-       or p.rolname ~ '^pg_' and (k.rolcanlogin or exists (
-           -- a role that no login can become is harmless: a sister database's migration makes such
-           select from pg_roles as r
-           where r.rolcanlogin and not r.rolsuper and r.oid not in (select role from sister)
-             and pg_has_role(r.oid, k.oid, 'member')))
-       or o.purpose is not null and m.member not in (select role from sister))
+join known as p on p.oid = m.roleid
+where k.purpose is not null or k.rolname ~ '^pg_'
+   or m.roleid in (select * from security.strong_roles())
+      and not (p.purpose is not null and m.member in (select role from sister))
+      and (p.rolname !~ '^pg_' or k.rolcanlogin or exists (
+          -- a role that no login can become is harmless: a sister database's migration makes such
+          select from pg_roles as r
+          where r.rolcanlogin and not r.rolsuper and r.oid not in (select role from sister)
+            and pg_has_role(r.oid, k.oid, 'member')))
 group by 2
 $func$;
 
 comment on function security.role_facts() is
-    'Facts about our roles, about strangers with power, and about who is a member of ours or of the
-server''s own roles: (kind, object, definition). Logins made here are expected from core.bots:
-security.login_differences().';
+    'Facts about our roles, about strangers with power, and about who is a member of ours, theirs,
+the server''s own, or a member''s: (kind, object, definition). Logins made here are expected from
+core.bots: security.login_differences().';
 
 create function security.setting_facts()
 returns table (kind text, object text, definition text)
@@ -100,11 +119,29 @@ from pg_database as d
 cross join lateral security.in_words(coalesce(d.datacl, acldefault('d', d.datdba)), d.datdba) as a
 where d.datname = current_database()
   and a.grantee not in (select role from security.marked_logins())
+union all
+select 'right', format('to %s on tablespace %I', security.role_name(a.grantee), t.spcname),
+       a.privileges
+from pg_tablespace as t
+cross join lateral security.in_words(t.spcacl, t.spcowner) as a
+where a.grantee in (select * from security.bot_grantees())
+   or a.grantee in (select role from security.roles())
+union all
+select 'database', 'this database',
+       concat_ws(', ', 'connection limit ' || datconnlimit,
+                 case when datistemplate then 'template' end)
+from pg_database where datname = current_database()
+union all
+select 'subscription', subname::text,
+       concat_ws(', ', case when subenabled then 'on' else 'off' end,
+                 'owned by ' || security.role_name(subowner), 'of ' || subpublications::text)
+from pg_subscription
+where subdbid = (select oid from pg_database where datname = current_database())
 $func$;
 
 comment on function security.setting_facts() is
-    'Settings of the database and of our roles, and who has a right on the database or may set a
-superuser''s parameter; as security.role_facts().';
+    'Settings of the database and of our roles, who has a right on the database, on a tablespace, or
+may set a superuser''s parameter, and whom the database subscribes to; as security.role_facts().';
 
 create function security.replication_facts()
 returns table (kind text, object text, definition text)
@@ -145,47 +182,3 @@ $func$;
 
 comment on function security.replication_facts() is
     'Publications that take rows of ours along, and event triggers; as security.role_facts().';
-
-create function security.server_right_facts()
-returns table (kind text, object text, definition text)
-language sql stable
-set search_path = pg_catalog, pg_temp
-set quote_all_identifiers = off
-as $func$
-with given as materialized (  -- named are only those that the server did not make itself
-    select u.class, u.object, u.part, a.grantee, a.privilege_type
-    from (
-        select 'pg_class'::regclass, oid, 0, relacl,
-               acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)
-        from pg_class where relacl is not null
-        union all
-        select 'pg_class'::regclass, attrelid, attnum, attacl, null
-        from pg_attribute where attacl is not null
-        union all
-        select 'pg_proc'::regclass, oid, 0, proacl, acldefault('f', proowner)
-        from pg_proc where proacl is not null
-    ) as u (class, object, part, acl, usual)
-    left join pg_init_privs as i
-        on (i.classoid, i.objoid, i.objsubid) = (u.class, u.object, u.part)
-    cross join lateral (
-        select grantee, privilege_type from aclexplode(u.acl)
-        except
-        select grantee, privilege_type from aclexplode(coalesce(i.initprivs, u.usual))) as a
-    where (u.object < 16384  -- the server's own
-           or exists (select from pg_depend
-                      where classid = u.class and objid = u.object and deptype = 'e'))
-      and u.acl is distinct from coalesce(i.initprivs, u.usual)
-)
-select 'right',
-       format('to %s on %s %s', coalesce(w.name, security.role_name(g.grantee)), o.type,
-              o.identity),
-       string_agg(distinct g.privilege_type, ', ')
-from given as g
-left join security.known_names() as w on w.role = g.grantee
-cross join lateral pg_identify_object(g.class, g.object, g.part) as o
-group by 2
-$func$;
-
-comment on function security.server_right_facts() is
-    'Rights on objects of the server or of an extension that were given since it was made; as
-security.role_facts().';

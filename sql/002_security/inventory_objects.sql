@@ -109,7 +109,14 @@ where d.defaclobjtype = 'f' and d.defaclnamespace = 0
   and d.defaclrole in (select role from security.roles())
   and not exists (select from aclexplode(d.defaclacl) as a where a.grantee = 0)
 union all
-select 'extension', extname::text, 'version ' || extversion, null from pg_extension
+select 'extension', x.extname::text,
+       format('version %s, %s objects', x.extversion,
+              (select count(*) from pg_depend
+               where refclassid = 'pg_extension'::regclass and refobjid = x.oid and deptype = 'e'))
+       || coalesce(', owned by ' || r.name, ''), null
+from pg_extension as x
+left join (select role, purpose from security.roles() union all
+           select role, kind from security.marked_logins()) as r (role, name) on r.role = x.extowner
 $func$;
 
 comment on function security.schema_facts() is

@@ -67,6 +67,8 @@ select c.oid, 'relation', null,
                when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table'
                when 'S' then 'sequence' else 'type' end,
            case when c.relpersistence = 'u' then 'unlogged' end,
+           (select 'using ' || a.amname from pg_am as a
+            where a.oid = c.relam and a.amname <> 'heap'),
            case when c.relkind = 'p' then 'by ' || pg_get_partkeydef(c.oid) end,
            case when c.relkind in ('v', 'm') then security.view_digest(c.oid) end,
            (select concat_ws(' ', q.seqtypid::regtype, 'by', q.seqincrement, 'cache', q.seqcache,

@@ -78,6 +78,7 @@ with recursive covered as (
           select from pg_depend
           where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
       and (n.nspname in (select schema_name from security.schema_owner)
+           or c.relowner in (select * from security.bot_grantees())
            or c.oid in (
                select u.relation
                from (
@@ -101,7 +102,7 @@ $func$;
 
 comment on function security.covered_relations() is
     'The relations that the inventory looks at: all in our schemas, the partitions and children of
-these, and those elsewhere on which a bot has any right: (relation, name, root: of a partition,
+these, and those elsewhere that a bot owns or has a right on: (relation, name, root: of a partition,
 suffix: what a partition''s name adds to its table''s). A partition goes by its table''s name.';
 
 create function security.covered_routines()
@@ -113,11 +114,11 @@ as $func$
 select p.oid, p.oid::regprocedure::text
 from pg_proc as p
 join pg_namespace as n on n.oid = p.pronamespace
-where not security.is_server_schema(n.nspname)
+where p.oid >= 16384 and (n.nspname = 'pg_catalog' or not security.is_server_schema(n.nspname))
   and not exists (
       select from pg_depend
       where classid = 'pg_proc'::regclass and objid = p.oid and deptype = 'e')
-  and (n.nspname in (select schema_name from security.schema_owner)
+  and (n.nspname in (select schema_name from security.schema_owner union all select 'pg_catalog')
        or p.oid in (select tgfoid from pg_trigger
                     where tgrelid in (select relation from security.covered_relations()))
        or exists (
@@ -126,5 +127,6 @@ where not security.is_server_schema(n.nspname)
 $func$;
 
 comment on function security.covered_routines() is
-    'The routines that the inventory looks at: all in our schemas, what triggers of our tables call,
-and those elsewhere that a bot may execute: (routine, name: its signature).';
+    'The routines that the inventory looks at: all in our schemas, those put among the server''s
+own, what triggers of our tables call, and those elsewhere that a bot may execute: (routine, name:
+its signature).';

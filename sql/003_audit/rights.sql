@@ -41,5 +41,7 @@ grant execute on function
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
     security.give_to_owner(regclass), security.revoke_from_bots(regclass),
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
-    security.facts_about(name), security.accept_facts(text, text[]), security.in_migration()
+    security.facts_about(name), security.accept_facts(text, text[]), security.in_migration(),
+    security.accepted_digest()
 to app_auditor;
+grant select on security.accepted_fact to app_auditor;

@@ -92,8 +92,9 @@ $captures$;
 
 -- Who may call what -----------------------------------------------------------
 
-revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table
-    from app_auditor;
+revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table,
+    security.accepted_fact
+from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;
 
@@ -116,6 +117,7 @@ drop function audit.set_retention(integer);
 -- What proves it --------------------------------------------------------------
 
 drop function audit.verify_seals(bigint, text);
+drop function audit.check_acceptance();
 drop function audit.check_machinery();
 drop function audit.check_times();
 drop function audit.unsealed_since();

@@ -215,6 +215,26 @@ comment on function audit.check_machinery() is
     'The part of audit.verify_seals about triggers and functions that were touched between two
 seals, if only for a moment.';
 
+create function audit.check_acceptance()
+returns table (seal_id bigint, entry_id bigint, problem text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select null::bigint, l.entry_id, 'what is accepted now is not what this entry says'
+from (
+    select entry_id, new_values ->> 'digest'
+    from audit.security_audit_log
+    where kind = 'inventory_accepted'
+    order by entry_id desc
+    limit 1
+) as l (entry_id, digest)
+where l.digest is distinct from security.accepted_digest()
+$func$;
+
+comment on function audit.check_acceptance() is
+    'The part of audit.verify_seals about what was accepted: somebody who writes into security''s
+tables does not write into the log.';
+
 create function audit.verify_seals(p_seal_id bigint default null, p_root text default null)
 returns table (seal_id bigint, entry_id bigint, problem text)
 language plpgsql stable
@@ -233,7 +253,9 @@ begin
         union all
         select * from audit.check_times()
         union all
-        select * from audit.check_machinery();
+        select * from audit.check_machinery()
+        union all
+        select * from audit.check_acceptance();
     if not exists (
         select from audit.seal as s
         where s.seal_id = p_seal_id and encode(s.root, 'hex') = lower(p_root))
