@@ -95,6 +95,7 @@ create function security.setting_facts()
 returns table (kind text, object text, definition text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 select 'setting',
        format('%s%s', split_part(c.setting, '=', 1), concat(
