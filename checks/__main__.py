@@ -10,7 +10,8 @@ CHECKS = (
     tools.ruff, tools.squawk, tools.pgspot,
     sql.parse, sql.headers, sql.outside, sql.parts, sql.mirrored, sql.backslashes,
     rules.code, rules.text, rules.quoting,
-    codes.known, codes.removed, python.docstrings, python.imports, python.lengths, python.sizes,
+    codes.known, codes.removed, codes.losses,
+    python.docstrings, python.imports, python.lengths, python.sizes,
     python.circles, python.loading,
     readme.tables)
 

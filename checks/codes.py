@@ -11,6 +11,11 @@ STRING = r"e?'((?:[^']|'')*)'"
 ROW = re.compile(rf"^ *\('(MB\d\d\d)',\s*{STRING},\s*{STRING},\s*{STRING}\)", re.M)
 DELETE = re.compile(r"delete from core\.error_code\s+where code ((?:in|like|between)\s[^;]*);")
 USE = re.compile(r"(?:\berrcode\s*=\s*|\bFleetError\(\s*)f?[\"'](.*?)[\"']|[\"'](MB\d\d\d)[\"']")
+# Texts for whoever reads them: of more than one word, in one or more strings side by side
+PIECE = r"""[ef]?(?:'((?:[^'\n]|'')*)'|"([^"\n]*)")"""
+TEXT = re.compile(rf"{PIECE}(?:\s*{PIECE})*")
+DESTROYS = re.compile(r"(?<!^)(--discard-data|discard_data = on|p_discard\b|(make|\.py) reset)")
+TELLS = re.compile(r"\b(throws?|thrown|deletes?|drops?|discarded|lost)\b")
 
 
 class Row(NamedTuple):
@@ -51,6 +56,18 @@ def known(root: Path) -> Iterator[str]:
             yield f"{row.place}: {row.code} is used nowhere: remove the row"
         if declared.count(row.code) > 1:
             yield f"{row.place}: {row.code} is there twice: take a free number"
+
+
+def losses(root: Path) -> Iterator[str]:
+    """A sentence that names what destroys data says so itself: whoever is in a hurry reads no
+    further."""
+    for path in files(root, "sql/*.sql", "runner.py", "fleet/*.py"):
+        text = read(root, path)
+        for found in TEXT.finditer(text):
+            said = "".join(map("".join, re.findall(PIECE, found[0]))).replace("''", "'")
+            for sentence in re.split(r"(?<=[.?]) ", said):
+                if DESTROYS.search(sentence) and not TELLS.search(sentence):
+                    yield f"{place(path, text, found.start())}: say what is lost: {sentence}"
 
 
 def removed(root: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ import secrets
 import sys
 
 import psycopg
+from psycopg import sql
 
 from fleet.command import DISCARD, YES, Command, Query, arg
 from fleet.context import Context
@@ -16,8 +17,9 @@ def add(ctx: Context) -> int:
         raise FleetError("MB911", "MULTI_BOT_ENABLED is false, so no bot is added",
                          "Set it to true in the shell or in .env.", exit_code=USAGE)
     password = new_password(ctx)
-    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
-        bot_id = conn.execute("select security.create_bot(%s, %s)",
+    call = "preview_create_bot" if ctx.args.dry_run else "create_bot"  # no id is used up
+    with ctx.connect() as conn:
+        bot_id = conn.execute(sql.SQL("select security.{}(%s, %s)").format(sql.Identifier(call)),
                               [ctx.args.name, verifier(conn, password)]).fetchone()[0]
     return _show(ctx, ctx.args.name, bot_id, password, "added")
 
@@ -33,14 +35,17 @@ def rotate(ctx: Context) -> int:
 
 
 def drop(ctx: Context) -> int:
-    """Drops a bot and its login; with --discard-data its rows too."""
+    """Drops a bot and its login; --discard-data deletes its rows, too."""
     with ctx.connect() as conn:
         bot_id = _find(ctx, conn)
-        if not ctx.args.dry_run:
-            ctx.screen.confirm(
-                f"Drop bot {ctx.args.name} and its login bot_{bot_id}"
-                f"{', with all its rows' if ctx.args.discard_data else ''}?", ctx.args.yes)
-        with conn.transaction(force_rollback=ctx.args.dry_run):
+        if ctx.args.dry_run:
+            ctx.screen.rows(["what", "count"], conn.execute(
+                "select * from security.preview_drop_bot(%s)", [bot_id]).fetchall())
+            return ctx.closing(f"would drop bot {ctx.args.name} and its login bot_{bot_id}")
+        ctx.screen.confirm(
+            f"Drop bot {ctx.args.name} and its login bot_{bot_id}"
+            f"{', with all its rows' if ctx.args.discard_data else ''}?", ctx.args.yes)
+        with conn.transaction():
             conn.execute("select security.drop_bot(%s, %s)", [bot_id, ctx.args.discard_data])
     return ctx.finish(f"bot {ctx.args.name} and its login bot_{bot_id} are dropped")
 

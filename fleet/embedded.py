@@ -42,7 +42,8 @@ def execute(ctx: Context) -> NoReturn:
 def reset(ctx: Context) -> int:
     if not ctx.target.embedded:
         raise FleetError("MB900", "reset is for the embedded server only",
-                         "To empty another database: runner.py rollback --all --discard-data",
+                         "To throw away all that another database holds: runner.py rollback --all "
+                         "--discard-data",
                          ctx.target.shown(), USAGE)
     name = ctx.target.parts["dbname"]
     if ctx.args.dry_run:

@@ -39,7 +39,7 @@ def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]
     unmarked = [] if marks else verify.in_place(conn, migrations)
     known = registry.known(conn)  # rolled back with --only, a migration may come again
     step = ("runner.py plan shows it, runner.py migrate brings it live"
-            if registry.has_inventory(conn) else "make reset (or restore it)")
+            if registry.has_inventory(conn) else "restore it (make reset would drop the data)")
     result = []
     for place, migration in enumerate(migrations):
         mark = marks.pop(migration.id, None)

@@ -11,12 +11,11 @@ def maintain(ctx: Context) -> int:
     """Runs each task that is due, each in a transaction of its own; MB302 if one failed."""
     done, failed = [], []
     with ctx.connect() as conn:
-        due = conn.execute("select task, last_run, every, description"
-                           " from performance.due_tasks()").fetchall()
         if ctx.args.dry_run:
-            ctx.screen.rows(["task", "last_run", "every", "description"], due)
-            return ctx.closing(f"{len(due)} tasks are due")
-        for task, *_ in due:
+            found = conn.execute("select * from performance.preview_maintain()").fetchall()
+            ctx.screen.rows(["task", "what", "count"], found)
+            return ctx.closing(f"{len({task for task, *_ in found})} tasks are due")
+        for task, in conn.execute("select task from performance.due_tasks()").fetchall():
             ok, result, duration = conn.execute(
                 "select ok, result, duration from performance.run_task(%s, true)", [task]
             ).fetchone()

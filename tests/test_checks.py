@@ -279,6 +279,15 @@ def test_a_module_that_grew_too_long_is_found(tree, lines, path, fails):
     assert f"; {path} {lines}" in python.figures(tree)
 
 
+@pytest.mark.parametrize(("hint", "holds"), [
+    ("'Take a backup, then repeat with p_discard => true.'", False),
+    ("'Take a backup. '\n    'Then: make reset'", False),
+    ("'Take a backup. '\n    'make reset drops the data'", True)])
+def test_a_hint_that_destroys_data_without_saying_so_is_found(tree, hint, holds):
+    append(tree, APPLY, f"§select {hint};\n")
+    assert bool(list(codes.losses(tree))) is not holds
+
+
 def test_a_circle_of_imports_is_found(tree):
     append(tree, "fleet/errors.py", "def f():§\n    from fleet import bots\n    return bots\n")
     assert "fleet/errors.py:1: needs itself, by way of what it imports" in python.circles(tree)

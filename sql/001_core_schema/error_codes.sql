@@ -17,7 +17,7 @@ comment on column core.error_code.remedy is 'The next step, as an imperative.';
 
 insert into core.error_code (code, name, meaning, remedy) values
     ('MB001', 'data_would_be_lost',  'A rollback would throw rows away.',
-        'Take a backup, then repeat with --discard-data (psql, yoyo: set app.discard_data = on).'),
+        'Take a backup; --discard-data (psql, yoyo: set app.discard_data = on) throws them away.'),
     ('MB002', 'wrong_partitioning',  'The table is not partitioned in the way this function needs.',
         'Pass a table of schema core, or one that is partitioned by range of one timestamptz.'),
     ('MB003', 'unknown_bot',         'There is no bot with this id, or the caller is no bot.',

@@ -150,8 +150,8 @@ begin
             errcode = 'MB106',
             message = format('bot %s still has rows in %s', p_bot_id, p_table),
             detail  = format('Constraint %s.', p_constraint),
-            hint    = 'Take a backup, then repeat with p_discard => true. If it was: parents come '
-                      'first in core.bot_table.place.';
+            hint    = 'Take a backup; p_discard => true deletes these rows, too. If it was said: '
+                      'parents come first in core.bot_table.place.';
     end if;
     raise exception using
         errcode = 'MB122',
@@ -183,7 +183,7 @@ begin
         raise exception using
             errcode = 'MB106',
             message = format('bot %s still has rows', p_bot_id),
-            hint    = 'Take a backup, then repeat with p_discard => true.';
+            hint    = 'Take a backup; p_discard => true deletes the rows, too.';
     else
         perform security.discard_rows(p_bot_id, array['delete']);
     end if;

@@ -12,7 +12,7 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB105', 'unknown_login',    'No login of this name was made for this database.',
         'Take one that create_admin or create_worker made.'),
     ('MB106', 'bot_has_rows',     'The bot still has rows.',
-        'Take a backup, then drop it with p_discard (runner.py bot drop --discard-data).'),
+        'Take a backup; p_discard (runner.py bot drop --discard-data) deletes its rows with it.'),
     ('MB107', 'invalid_token',    'A token is empty or holds blanks.',
         'Pass the token as the messenger gave it.'),
     ('MB108', 'refused_write',    'A statement that no table of the bots allows.',
