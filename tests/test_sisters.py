@@ -11,7 +11,7 @@ from core_rows import at_once, failed_checks, run_runner
 from psycopg import sql
 
 from bench.measure import create_database
-from fleet import registry
+from fleet import server
 
 PAIRS = [("owner", "owner"), ("superuser", "owner"), ("owner", "superuser")]
 
@@ -89,7 +89,7 @@ def test_each_comes_and_goes_by_itself(cluster: Database, kinds: tuple[str, str]
             for (role,) in conn.execute("select roleid::regrole::text from pg_auth_members"
                                         " where member = 'second'::regrole").fetchall():
                 conn.execute(f"revoke {role} from second")
-        registry.drop_database(conn, "second")
+        server.drop_database(conn, "second")
     is_whole(first)
     down(first, "--all")
     left = cluster.execute("select rolname from pg_roles where rolname ~ '^(app|bot)_'")
