@@ -279,7 +279,9 @@ def test_only_whole_sealed_months_are_dropped_and_the_seals_stay_true(conn: psyc
     add_bot(conn)
     seal(conn)
     before = conn.execute("select count(*) from audit.seal").fetchone()[0]
+    announced = conn.execute("select * from audit.preview_drop_expired()").fetchall()
     dropped = conn.execute("select * from audit.drop_expired()").fetchall()
+    assert announced == dropped
     assert dropped == [(f"audit_partitions.security_audit_log_y2020m0{n}", 20) for n in (1, 2)]
     assert conn.execute("select * from audit.drop_expired()").fetchall() == []
     assert problems(conn) == []
@@ -359,7 +361,9 @@ def test_erasing_a_person_leaves_nothing_of_them_and_all_of_others(
     other = [row for row in conn.execute(
         "select to_jsonb(e) from audit.events as e where e::text like '%%Борис%%'"
         " order by entry_id, place").fetchall()]
+    announced = dict(conn.execute("select * from audit.preview_erase(%s, 1)", [bot]).fetchall())
     rows = conn.execute("select audit.erase(%s, 1, 'asked for by mail')", [bot]).fetchone()[0]
+    assert sum(announced.values()) == rows and announced["core.girls_profiles"] > 1
     left = text_of_log(conn)
     assert rows > 30 and PERSON not in left and "[erased]" in left
     assert '"chat_id": 1,' not in left and '"telegram_id" : 1,' not in left
@@ -429,6 +433,8 @@ def test_nothing_is_erased_without_a_person_or_a_reason(
     with pytest.raises(psycopg.Error) as caught, conn.transaction():
         conn.execute("select audit.erase(%s, %s, %s)", [bot, person, reason])
     assert caught.value.sqlstate == "MB207" and caught.value.diag.message_hint
+    assert reason != "law" or conn.execute("select * from audit.preview_erase(%s, %s)",
+                                           [bot, person]).fetchall() == []
     assert text_of_log(conn) == before
 
 

@@ -1,5 +1,23 @@
 -- A bot's login: made, given another password.
 
+create function security.require_bot_name(p_name text)
+returns void
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if p_name is null or p_name <> btrim(p_name) or length(p_name) not between 1 and 100
+       or p_name ~ '[[:cntrl:]]' then
+        raise exception using
+            errcode = 'MB104',
+            message = format('no bot can be named %s', quote_nullable(p_name)),
+            hint    = 'Take 1 to 100 characters, no blank at either end, no control character.';
+    end if;
+end
+$func$;
+
+comment on function security.require_bot_name(text) is 'MB104 unless a bot can have this name.';
+
 create function security.create_bot(p_name text, p_verifier text default null)
 returns bigint
 language plpgsql
@@ -14,13 +32,7 @@ declare
     v_connections  integer := 20;
 begin
     perform security.require_verifier(p_verifier);
-    if p_name is null or p_name <> btrim(p_name) or length(p_name) not between 1 and 100
-       or p_name ~ '[[:cntrl:]]' then
-        raise exception using
-            errcode = 'MB104',
-            message = format('no bot can be named %s', quote_nullable(p_name)),
-            hint    = 'Take 1 to 100 characters, no blank at either end, no control character.';
-    end if;
+    perform security.require_bot_name(p_name);
     perform security.await_turn();  -- two at once, here and in a sister database, would deadlock
     loop  -- to an id whose login no database of the cluster has; none is taken over
         v_bot_id := nextval(pg_get_serial_sequence('core.bots', 'bot_id'));
@@ -47,6 +59,36 @@ comment on function security.create_bot(text, text) is
     'Makes a bot and its login bot_<id>; returns bot_id. At most 20 connections, 30 s a statement,
 60 s idle in a transaction (set_bot_limits changes these). Without a SCRAM verifier the login has no
 password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible name.';
+
+create function security.preview_create_bot(p_name text, p_verifier text default null)
+returns bigint
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+declare
+    v_bot_id  bigint;
+begin
+    perform security.require_verifier(p_verifier);
+    perform security.require_bot_name(p_name);
+    if exists (select from core.bot_names where name = p_name) then
+        raise exception using
+            errcode = 'MB005',
+            message = format('bot name %L is taken', p_name),
+            hint    = 'Choose another name.';
+    end if;
+    select last_value + is_called::integer into v_bot_id from core.bots_bot_id_seq;
+    while to_regrole('bot_' || v_bot_id) is not null loop
+        v_bot_id := v_bot_id + 1;
+    end loop;
+    return v_bot_id;
+end
+$func$;
+
+comment on function security.preview_create_bot(text, text) is
+    'What security.create_bot would do, of which it does nothing: returns the bot_id that comes
+next, unless somebody else is faster. MB005, MB102, MB104.';
 
 create function security.create_bot_login(p_bot_id bigint, p_verifier text default null)
 returns text

@@ -81,7 +81,7 @@ to app_upkeep;
 grant select on core.bot_table to app_upkeep;
 
 grant insert (bot_id, name) on core.bots to app_provisioner;
-grant usage on sequence core.bots_bot_id_seq to app_provisioner;
+grant usage, select on sequence core.bots_bot_id_seq to app_provisioner;
 grant execute on function
     core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text)
 to app_provisioner;

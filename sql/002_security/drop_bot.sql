@@ -166,6 +166,39 @@ comment on function security.refuse_drop(bigint, regclass, text) is
     'Says which table keeps a bot from being dropped. MB106: one that is registered, whose rows are
 younger than the look at them; MB122: another one.';
 
+create function security.preview_drop_bot(p_bot_id bigint)
+returns table (what text, row_count bigint)
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set quote_all_identifiers = off
+as $func$
+declare
+    v_login  text := security.require_bot(p_bot_id);
+begin
+    for what in
+        select t.relation::text
+        from core.bot_tables() with ordinality as t (relation, place)
+        join core.bot_table as b using (relation)
+        where b.on_bot_drop in ('refuse', 'delete')
+        order by t.place
+    loop
+        execute format('select count(*) from %s where bot_id = $1', what)
+        into row_count using p_bot_id;
+        return next;
+    end loop;
+    return query select 'login ' || v_login, 1::bigint;
+    return query
+        select 'open connections', count(*) from pg_stat_activity where usename = v_login;
+end
+$func$;
+
+comment on function security.preview_drop_bot(bigint) is
+    'What security.drop_bot with p_discard would delete, of which it does nothing: (what: a table of
+core.bot_table, the login, its connections; row_count). Rows of a table whose on_bot_drop is refuse
+go only if they may be discarded. MB003, MB105.';
+
 create function security.drop_bot(p_bot_id bigint, p_discard boolean default false)
 returns void
 language plpgsql

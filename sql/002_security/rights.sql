@@ -6,9 +6,9 @@ grant execute on function
     security.caller(), security.may_see(bigint), security.list_bots(), security.find_bot(text)
 to app_admin, app_owner;
 grant execute on function
-    security.create_bot(text, text),
+    security.create_bot(text, text), security.preview_create_bot(text, text),
     security.create_bot_login(bigint, text),
-    security.drop_bot(bigint, boolean),
+    security.drop_bot(bigint, boolean), security.preview_drop_bot(bigint),
     security.rotate_bot_password(bigint, text),
     security.create_admin(text, text, boolean),
     security.create_worker(text, bigint[], text),

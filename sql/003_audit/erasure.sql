@@ -193,6 +193,24 @@ comment on function audit.redact_entries(bigint, bigint) is
     'Blanks all values of a person''s rows; keys stay. Returns which entries, how many rows of each,
 and the leaf that each had (null: not sealed).';
 
+create function audit.preview_erase(p_bot_id bigint, p_telegram_id bigint)
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select l.table_name, sum(cardinality(array_positions(p.hit, true)))
+from audit.person_entries(p_bot_id, p_telegram_id) as p
+join audit.security_audit_log as l using (entry_id)
+group by l.table_name
+order by l.table_name
+$func$;
+
+comment on function audit.preview_erase(bigint, bigint) is
+    'What audit.erase would blank, of which it does nothing: (what: a table, row_count: how many of
+its rows in the log). No row: the log knows nothing of this person.';
+
 create function audit.erase(p_bot_id bigint, p_telegram_id bigint, p_reason text)
 returns bigint
 language plpgsql

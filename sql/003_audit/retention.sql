@@ -64,6 +64,24 @@ comment on function audit.expired_months() is
     'The months whose time is over and that have been sealed for 30 days: (leaf, ends_at,
 entries).';
 
+create function audit.preview_drop_expired()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select m.leaf::text, sum(upper(e) - lower(e))::bigint
+from audit.expired_months() as m
+left join lateral unnest(m.entries) as e on true
+group by m.leaf, m.ends_at
+order by m.ends_at
+$func$;
+
+comment on function audit.preview_drop_expired() is
+    'What audit.drop_expired would drop, of which it does nothing: (what: a month of the log,
+row_count: its entries).';
+
 create function audit.drop_expired()
 returns table (month text, entry_count bigint)
 language plpgsql

@@ -17,7 +17,8 @@ grant execute on function
     audit.mark_column(regclass, name, text), audit.stale_captures(),
     audit.log_event(text, text, jsonb, bigint), audit.seal(integer),
     audit.verify_seals(bigint, text), audit.set_retention(integer), audit.drop_expired(),
-    audit.erase(bigint, bigint, text)
+    audit.preview_drop_expired(), audit.erase(bigint, bigint, text),
+    audit.preview_erase(bigint, bigint)
 to app_super_admin, app_owner;
 grant execute on function audit.disable(regclass) to app_super_admin;
 grant execute on function audit.preview_rollback() to app_owner;

@@ -101,6 +101,7 @@ revoke all on schema core, security from app_auditor;
 -- How an entry ends -----------------------------------------------------------
 
 drop function audit.erase(bigint, bigint, text);
+drop function audit.preview_erase(bigint, bigint);
 drop function audit.redact_entries(bigint, bigint);
 drop function audit.leaves_of(bigint[]);
 drop function audit.renew_salts(bigint[]);
@@ -110,6 +111,7 @@ drop function audit.match_rows(audit.security_audit_log, text[], text[]);
 drop function audit.redact_values(json, boolean, boolean[]);
 drop function audit.person_ids(bigint, bigint);
 drop function audit.drop_expired();
+drop function audit.preview_drop_expired();
 drop function audit.expired_months();
 drop function audit.months();
 drop function audit.preview_rollback();
@@ -120,6 +122,7 @@ drop function audit.verify_seals(bigint, text);
 drop function audit.check_acceptance();
 drop function audit.check_machinery();
 drop function audit.check_times();
+drop function audit.preview_seal();
 drop function audit.unsealed_since();
 drop function audit.check_unsealed();
 drop function audit.sealed_before(timestamptz);

@@ -155,6 +155,21 @@ comment on function audit.unsealed_since() is
     'When the oldest entry was written that comes after the last seal; null if there is none. How
 long the log has been without one.';
 
+create function audit.preview_seal()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select 'entries to seal', count(*)
+from (select * from audit.seal order by seal_id desc limit 1) as last
+join audit.security_audit_log as l on l.entry_id > last.last_entry
+$func$;
+
+comment on function audit.preview_seal() is
+    'What audit.seal would seal, of which it does nothing: (what, row_count).';
+
 create function audit.check_times()
 returns table (seal_id bigint, entry_id bigint, problem text)
 language sql stable

@@ -5,6 +5,7 @@ create table performance.task (
     routine        text         not null,
     every          interval,
     keep           interval,
+    preview        text,
     description    text         not null,
     created_at     timestamptz  not null default now(),
     started_at     timestamptz,
@@ -13,10 +14,11 @@ create table performance.task (
     result         text,
     error          text,
 
-    constraint task_pk       primary key (task),
-    constraint task_every_ck check (every >= interval '1 minute'),
-    constraint task_keep_ck  check (
-        (keep is not null) = (routine like '%(interval)') and keep >= interval '1 day')
+    constraint task_pk         primary key (task),
+    constraint task_every_ck   check (every >= interval '1 minute'),
+    constraint task_keep_ck    check (
+        (keep is not null) = (routine like '%(interval)') and keep >= interval '1 day'),
+    constraint task_preview_ck check ((keep is not null) = (preview like '%(interval)'))
 );
 
 comment on table performance.task is
@@ -30,6 +32,9 @@ keep.';
 comment on column performance.task.every is 'How often it is due; null: never by itself.';
 comment on column performance.task.keep is
     'How old something must be for the task to delete it; null where the task deletes nothing.';
+comment on column performance.task.preview is
+    'Signature of a function, with the same argument, that only says what the task would do: (what,
+row_count).';
 comment on column performance.task.started_at is 'When it last ran, whatever came of it.';
 comment on column performance.task.duration is 'How long that took.';
 comment on column performance.task.result is 'What it did when it last succeeded.';
@@ -113,6 +118,41 @@ $func$;
 comment on function performance.run_task(text, boolean) is
     'Runs one task: (ok, result in words, or the error, duration). A failure undoes what the task
 did and is kept in performance.task. Returns at once if another session is at it. MB301.';
+
+create function performance.preview_maintain()
+returns table (task text, what text, row_count bigint)
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set quote_all_identifiers = off
+as $func$
+declare
+    v_task  performance.task;
+begin
+    for v_task in
+        select * from performance.task as t
+        where performance.is_due(t)
+        order by t.started_at nulls first, t.task
+    loop
+        task := v_task.task;
+        if v_task.preview is not null then
+            return query execute format(
+                case when v_task.keep is null then 'select %L, p.* from %s() as p'
+                     else 'select %L, p.* from %s($1) as p' end,
+                task, core.routine_name(v_task.preview)) using v_task.keep;
+            continue when found;
+        end if;
+        what := v_task.description;
+        row_count := case when v_task.preview is not null then 0 end;
+        return next;
+    end loop;
+end
+$func$;
+
+comment on function performance.preview_maintain() is
+    'What performance.maintain would do now, of which it does nothing: for each task that is due
+(task, what, row_count); 0 if there is nothing to do, null if the task can''t tell beforehand.';
 
 create function performance.require_task(p_task text)
 returns void

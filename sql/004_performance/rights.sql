@@ -48,7 +48,7 @@ grant execute on function
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
     security.policy_bot_id(), security.policy_user(),
     audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),
-    audit.unsealed_since()
+    audit.unsealed_since(), audit.preview_seal(), audit.preview_drop_expired()
 to app_maintainer;
 
 grant usage on schema performance to app_bot, app_backup, app_owner, app_provisioner;
@@ -56,7 +56,7 @@ grant select on performance.bot_total, performance.bot_activity_summary,
                 performance.daily_metrics_summary to app_bot;
 grant select on all tables in schema performance to app_super_admin, app_backup;
 grant execute on function
-    performance.due_tasks(), performance.run_task(text, boolean),
+    performance.due_tasks(), performance.preview_maintain(), performance.run_task(text, boolean),
     performance.refuse_failures(text[]), performance.make_months(integer),
     performance.roll_up_metrics(date), performance.health_check(), performance.metric_rows(),
     performance.slow_query_rows()

@@ -72,6 +72,10 @@ drop function performance.severity(double precision,double precision,double prec
 drop table performance.probe;
 -- What looks after it ---------------------------------------------------------
 
+drop function performance.preview_locks();
+drop function performance.preview_statistics();
+drop function performance.preview_roll_up();
+drop function performance.preview_months();
 drop function performance.task_locks();
 drop function performance.task_statistics();
 drop function performance.task_retention();
@@ -81,6 +85,7 @@ drop function performance.task_months();
 drop function performance.refuse_failures(text[]);
 drop procedure performance.maintain();
 drop function performance.require_task(text);
+drop function performance.preview_maintain();
 drop function performance.run_task(text,boolean);
 drop function performance.due_tasks();
 drop function performance.is_due(performance.task);

@@ -81,15 +81,79 @@ $func$;
 
 comment on function performance.task_locks() is 'The task stale_locks.';
 
-insert into performance.task (task, routine, every, description) values
-    ('months', 'performance.task_months()', '1 day',
+-- What each would do, for performance.preview_maintain()
+
+create function performance.preview_months()
+returns table (what text, row_count bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $func$
+select 'months to make of ' || t.relation, count(*)
+from performance.monthly_table as t
+cross join lateral (
+    select date_trunc('month', now() + n * interval '1 month') + interval '1 month'
+    from generate_series(0, 3) as n) as m (ends_at)
+where not exists (
+    select
+    from core.leaves(t.relation)
+    where substring(bound from e'TO \\(''([^'']+)''\\)')::timestamptz = m.ends_at)
+group by t.relation
+$func$;
+
+comment on function performance.preview_months() is 'What the task months would do.';
+
+create function performance.preview_roll_up()
+returns table (what text, row_count bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'days of bots, before today, to roll up', count(distinct (s.bot_id, d.day))
+from core.stale_days as s
+cross join lateral unnest(s.days) as r
+cross join lateral generate_series(lower(r), upper(r) - 1, '1 day') as d (day)
+$func$;
+
+comment on function performance.preview_roll_up() is 'What the task roll_up would do.';
+
+create function performance.preview_statistics()
+returns table (what text, row_count bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'tables to analyze', count(*) from core.hash_tables()
+$func$;
+
+comment on function performance.preview_statistics() is 'What the task statistics would do.';
+
+create function performance.preview_locks()
+returns table (what text, row_count bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    what := 'stale locks to remove';
+    row_count := 0;
+    if to_regclass('public.yoyo_lock') is not null then
+        select count(*) into row_count
+        from public.yoyo_lock as l
+        where l.pid < 0 and not exists (select from pg_stat_activity as a where a.pid = -l.pid);
+    end if;
+    return next;
+end
+$func$;
+
+comment on function performance.preview_locks() is 'What the task stale_locks would do.';
+
+insert into performance.task (task, routine, preview, every, description) values
+    ('months', 'performance.task_months()', 'performance.preview_months()', '1 day',
         'Makes the next three months of every table that is partitioned by time.'),
-    ('roll_up', 'performance.task_roll_up()', '1 hour',
+    ('roll_up', 'performance.task_roll_up()', 'performance.preview_roll_up()', '1 hour',
         'Rolls messages up into core.bot_metrics and the totals of each bot.'),
-    ('seal', 'performance.task_seal()', '1 hour', 'Seals the audit log.'),
-    ('audit_retention', 'performance.task_retention()', '1 day',
+    ('seal', 'performance.task_seal()', 'audit.preview_seal()', '1 hour', 'Seals the audit log.'),
+    ('audit_retention', 'performance.task_retention()', 'audit.preview_drop_expired()', '1 day',
         'Drops the months of the audit log that audit.setting no longer keeps.'),
-    ('statistics', 'performance.task_statistics()', '1 day',
+    ('statistics', 'performance.task_statistics()', 'performance.preview_statistics()', '1 day',
         'Analyzes the partitioned tables, which autovacuum does not.'),
-    ('stale_locks', 'performance.task_locks()', '1 hour',
+    ('stale_locks', 'performance.task_locks()', 'performance.preview_locks()', '1 hour',
         'Removes the lock rows that killed runners left.');

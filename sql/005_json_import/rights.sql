@@ -64,7 +64,8 @@ grant execute on function
 to app_importer;
 grant usage on schema json_import to app_maintainer;
 grant execute on function
-    json_import.drop_kept_bytes(interval), json_import.drop_resolved(),
+    json_import.drop_kept_bytes(interval), json_import.preview_drop_kept_bytes(interval),
+    json_import.drop_resolved(), json_import.preview_drop_resolved(),
     json_import.probe_quarantined_files(), json_import.probe_quarantine_size()
 to app_maintainer;
 

@@ -53,6 +53,8 @@ delete from performance.task where task in ('quarantine', 'resolved_rejects');
 drop function json_import.probe_quarantine_size();
 drop function json_import.probe_quarantined_files();
 drop function json_import.preview_rollback();
+drop function json_import.preview_drop_resolved();
+drop function json_import.preview_drop_kept_bytes(interval);
 drop function json_import.drop_resolved();
 drop function json_import.drop_kept_bytes(interval);
 

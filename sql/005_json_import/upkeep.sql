@@ -78,11 +78,45 @@ comment on function json_import.preview_rollback() is
     'What the rollback of 005_json_import would throw away: (what, row_count). What was imported
 stays in schema core.';
 
-insert into performance.task (task, routine, every, keep, description) values
-    ('quarantine', 'json_import.drop_kept_bytes(interval)', '1 day', '90 days',
+create function json_import.preview_drop_kept_bytes(p_keep interval)
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select 'files in quarantine whose bytes go', count(*)
+from json_import.file as f
+where f.status = 'quarantined' and f.imported_at < now() - p_keep
+  and exists (
+      select from json_import.kept_bytes as k where k.bot_id = f.bot_id and k.file_id = f.file_id)
+$func$;
+
+comment on function json_import.preview_drop_kept_bytes(interval) is
+    'What json_import.drop_kept_bytes would drop, of which it does nothing: (what, row_count).';
+
+create function json_import.preview_drop_resolved()
+returns table (what text, row_count bigint)
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select 'resolved rejects to drop', count(*)
+from json_import.reject as r
+join json_import.file as f using (bot_id, file_id)
+where f.status <> 'quarantined'
+$func$;
+
+comment on function json_import.preview_drop_resolved() is
+    'What json_import.drop_resolved would drop, of which it does nothing: (what, row_count).';
+
+insert into performance.task (task, routine, preview, every, keep, description) values
+    ('quarantine', 'json_import.drop_kept_bytes(interval)',
+        'json_import.preview_drop_kept_bytes(interval)', '1 day', '90 days',
         'Drops the bytes of files that have been in quarantine for too long.'),
-    ('resolved_rejects', 'json_import.drop_resolved()', '1 day', null,
-        'Drops what is kept of files that are in quarantine no longer.');
+    ('resolved_rejects', 'json_import.drop_resolved()', 'json_import.preview_drop_resolved()',
+        '1 day', null, 'Drops what is kept of files that are in quarantine no longer.');
 
 create function json_import.probe_quarantined_files()
 returns table (labels jsonb, value float8, note text)
