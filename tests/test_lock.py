@@ -112,6 +112,14 @@ def test_no_bot_stops_what_runs_for_all(database):
         database.execute("select * from audit.seal()")
 
 
+def test_default_privileges_open_it_to_nobody(fresh):
+    fresh.execute("alter default privileges in schema public grant all on tables to public")
+    fresh.call("migrate")
+    assert fresh.execute("select has_table_privilege('public', 'public._migration_lock', p)"
+                         " from unnest(array['select', 'update', 'delete', 'truncate']) as p"
+                         ) == [(False,)] * 4
+
+
 # Who is kept out ---------------------------------------------------------------
 
 

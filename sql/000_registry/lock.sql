@@ -10,6 +10,8 @@ set local lock_timeout = '1s';
 create view public._migration_lock with (security_invoker = true) as
 select 'locked while a runner migrates' as purpose;
 
+revoke all on public._migration_lock from public;  -- whatever default privileges say
+
 comment on view public._migration_lock is
     'For locking, not for reading: a runner holds SHARE UPDATE EXCLUSIVE on the view while it works.
 Only the owner can, as nobody else has a right on it. A view, because vacuum locks tables.';
