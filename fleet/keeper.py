@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from fleet import config, server
+from fleet import config, server, settings
 from fleet.errors import FleetError
 
 DATABASE, FOLDER = "fleet_scratch_", "fleet-scratch-"
@@ -32,9 +32,7 @@ def on_server(parts: dict[str, str]) -> Iterator[dict[str, str]]:
     target = config.DatabaseConfig(parts, {})
     with config.connect(target, application_name="runner scratch") as conn:
         conn.cursor_factory = psycopg.Cursor  # what makes a database can't be in a transaction
-        # or a login's own limits would leave the database behind
-        conn.execute("select set_config(name, '0', false) from pg_settings where name in ("
-                     "'statement_timeout', 'transaction_timeout', 'idle_session_timeout')")
+        settings.pin(conn, "set", "_timeout$")  # or a login's limits would leave it behind
         (now,) = conn.execute("select extract(epoch from now())::bigint").fetchone()
         for (old,) in conn.execute(
                 "select datname from pg_database where pg_has_role(datdba, 'usage')"

@@ -25,7 +25,7 @@ def rollback(ctx: Context) -> int:
                                f"{ctx.target.shown()}?", ctx.args.yes)
         undone = undo(Session.of(ctx, conn), chosen, ctx.args.discard_data)
     if ctx.args.all and not ctx.args.dry_run:
-        ctx.screen.say("yoyo's tables and public._migration_history stay: who did what, and when")
+        ctx.screen.say("yoyo's tables and public._migration_* stay: who did what, and when")
     return ctx.finish(f"{undone} rolled back")
 
 

@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
@@ -37,8 +38,7 @@ SURROUNDINGS = """
     from pg_roles as r where r.rolname = current_user"""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A row of code.sql: a piece of code as statements."""
 
     kind: str
@@ -47,7 +47,7 @@ class Piece:
     made: str
     more: str
     dropped: str
-    shape: tuple[str, ...]
+    shape: list[str]
     needed: str | None
 
 
@@ -193,11 +193,8 @@ def read(conn: psycopg.Connection) -> Content:
     with conn.transaction():
         facts = {(kind, name): text for kind, name, text in conn.execute(
             "select kind, object, definition from security.inventory() where scope = 'database'")}
-        pieces = {}
-        for kind, name, rank, made, more, dropped, shape, needed in sqlfile.run(conn, _code()):
-            pieces[kind, name] = Piece(kind, name, rank, made or "", more or "", dropped,
-                                       tuple(shape or ()), needed)
-    return Content(facts, pieces)
+        pieces = [Piece(*row) for row in sqlfile.run(conn, _code())]
+    return Content(facts, {(piece.kind, piece.object): piece for piece in pieces})
 
 
 def accepted(conn: psycopg.Connection) -> dict[Name, str]:
@@ -216,17 +213,16 @@ def _load(path: Path) -> Content | None:
     try:
         facts, pieces = json.loads(path.read_text("utf-8"))
         path.touch()
-        return Content({tuple(name): text for *name, text in facts},
-                       {(p["kind"], p["object"]): Piece(**p | {"shape": tuple(p["shape"])})
-                        for p in pieces})
-    except (OSError, ValueError, TypeError, KeyError):
+        return Content({(kind, name): text for kind, name, text in facts},
+                       {(kind, name): Piece(kind, name, *rest) for kind, name, *rest in pieces})
+    except (OSError, ValueError, TypeError):
         return None
 
 
 def _keep(path: Path, content: Content) -> None:
     """Writes it whole or not at all, for its owner alone; forgets the oldest. May fail silently."""
     text = json.dumps([[[*name, text] for name, text in content.facts.items()],
-                       [asdict(piece) for piece in content.pieces.values()]], ensure_ascii=False)
+                       [*content.pieces.values()]], ensure_ascii=False)
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)

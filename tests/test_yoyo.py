@@ -53,6 +53,18 @@ def test_yoyo_sees_exactly_the_numbered_entries(fresh):
     assert "sql/stray/apply.sql can't be read" in fresh.call("status", code=2).err
 
 
+def test_yoyo_needs_nothing_of_ours_but_the_sql(fresh):
+    for name in ("fleet", "runner.py"):
+        (fresh.folder / name).rename(fresh.folder.with_name(f"away {name}"))
+    fresh.yoyo("apply", "--batch")
+    fresh.yoyo("rollback", "--batch", "-r", FIRST)
+    fresh.yoyo("apply", "--batch")
+    for name in ("fleet", "runner.py"):
+        fresh.folder.with_name(f"away {name}").rename(fresh.folder / name)
+    fresh.call("migrate")
+    assert set(fresh.states().values()) == {"applied"}
+
+
 def test_yoyo_lists_what_the_runner_applied(project):
     project.add("002_a")
     assert listed(project) == {FIRST: "A", "002_a": "U"}

@@ -89,9 +89,9 @@ left join lateral (
     from remark where classoid = o.class and objoid = o.oid) as m on true
 where (o.class::oid, o.oid) not in (select classid, objid from extension)
 union all
-select 'right', o.object, o.oid::bigint, ltrim(r.granted, e'\n'), '',
+select 'right', o.object, o.oid::bigint, coalesce(ltrim(r.granted, e'\n'), ''), '',
        format('revoke all on %s %s from %s;', o.keyword, o.object, coalesce(r.grantees, 'public')),
-       null, null
+       '{}', null
 from owned as o
 left join rights as r on r.class = o.class and r.oid = o.oid
 union all
@@ -122,10 +122,10 @@ select 'policy', format('%s on %s', p.polname, p.polrelid::regclass), p.oid::big
               e'\n    with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ';'),
        (select string_agg(statement || text || ';', '') from remark
         where classoid = 'pg_policy'::regclass and objoid = p.oid),
-       format('drop policy %I on %s;', p.polname, p.polrelid::regclass), null, null
+       format('drop policy %I on %s;', p.polname, p.polrelid::regclass), '{}', null
 from pg_policy as p
 join pg_class as c on c.oid = p.polrelid
 where not c.relispartition
 union all
-select 'comment', object, 0, statement || text || ';', '', statement || 'null;', null, null
+select 'comment', object, 0, statement || text || ';', '', statement || 'null;', '{}', null
 from remark;
