@@ -29,9 +29,7 @@ FORGOTTEN = 3600  # seconds after which what is there is nobody's: its keeper wa
 @contextmanager
 def on_server(parts: dict[str, str]) -> Iterator[dict[str, str]]:
     """A new empty database of the server that `parts` name; yields what to connect with."""
-    target = config.DatabaseConfig(parts, {})
-    with config.connect(target, application_name="runner scratch") as conn:
-        conn.cursor_factory = psycopg.Cursor  # what makes a database can't be in a transaction
+    with _connect(parts) as conn:
         settings.pin(conn, "set", "_timeout$")  # or a login's limits would leave it behind
         (now,) = conn.execute("select extract(epoch from now())::bigint").fetchone()
         for (old,) in conn.execute(
@@ -65,7 +63,7 @@ def on_embedded(binaries: Path, login: str, superuser: bool, replays: bool
         made = server.Server(binaries, Path(folder) / "server", "postgres", (("fsync", "off"),))
         try:
             made.start()
-            with config.connect(config.DatabaseConfig(made.parts(), {})) as conn:
+            with _connect(made.parts()) as conn:
                 if login != "postgres":
                     conn.execute(sql.SQL("create role {} login {}").format(
                         sql.Identifier(login), sql.SQL("superuser" if superuser else "createrole")))
@@ -76,6 +74,12 @@ def on_embedded(binaries: Path, login: str, superuser: bool, replays: bool
             yield made.parts() | {"dbname": "scratch", "user": login}
         finally:
             _remove(made)
+
+
+def _connect(parts: dict[str, str]) -> psycopg.Connection:
+    conn = config.connect(config.DatabaseConfig(parts, {}), application_name="runner scratch")
+    conn.cursor_factory = psycopg.Cursor  # what makes a database can't be in a transaction
+    return conn
 
 
 def _remove(left: server.Server) -> None:
