@@ -72,7 +72,9 @@ def _undo(session: Session, migration: Migration, discard_data: str) -> bool:
         if script.in_transaction:
             registry.expect(session.conn)
             with settings.as_connected(session.conn):
-                session.conn.execute("select set_config(%s, %s, true)", setting)
+                session.conn.execute(
+                    "select set_config(%s, %s, true), set_config('app.dry_run', %s, true)",
+                    [*setting, "on" if session.dry_run else "off"])
                 sqlfile.run(session.conn, script)
         registry.unmark(session.conn, target.id, time.monotonic() - started)
 

@@ -68,6 +68,19 @@ def test_the_runner_says_so_too(database):
     assert "MB001" in done.stderr and "At stake: entries of the audit log: " in done.stderr
 
 
+def test_a_dry_run_counts_all_of_it_and_ends_no_session(database):
+    _, own = make_bot(database)
+    own = Database(own.parts)
+    own.execute("select core.record_message(7, 'in', 'a')")
+    with own.connect() as at_work:
+        done = run_runner(database, "rollback", "--all", "--dry-run")
+        told = re.findall("thrown away: (.*)", done.stderr)
+        assert len(told) == 3 and told[1:] == ["logins: 1", "core.bots: 1, core.girls_profiles: 1,"
+                                               " core.conversations: 1, core.messages: 1"]
+        assert at_work.execute("select count(*) from core.messages").fetchone() == (1,)
+    assert sum(at_stake(database, "core_upkeep").values()) == 4
+
+
 # Every object and right of a cluster, but for how the server spells the rights that it gave itself.
 LEFT = """
     select 'default right', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text
@@ -127,8 +140,8 @@ def leaves_nothing(cluster: Database, everything: Database, who: Database) -> No
     for name in left:
         assert name in done.stderr or name in STAYS, name
     assert "yoyo's tables and public._migration_* stay" in done.stderr
-    everything.execute("drop view public._migration_state")
-    for name in left - {"_migration_state", "_migration_history_history_id_seq"}:
-        everything.execute(f"drop table public.{name}")
+    views = {"_migration_state", "_migration_lock"}
+    for name in [*views, *(left - views - {"_migration_history_history_id_seq"})]:
+        everything.execute(f"drop {'view' if name in views else 'table'} public.{name}")
     assert set(everything.execute(LEFT)) == rows
     assert cluster_dump() == before

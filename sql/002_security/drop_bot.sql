@@ -11,12 +11,16 @@ begin
     if not pg_has_role(p_login, 'usage') then  -- to end sessions takes their rights
         execute format('grant %I to %I', p_login, current_user);
     end if;
-    perform pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = p_login;
+    -- no rollback brings a session back
+    perform pg_terminate_backend(pid, 5000)
+    from pg_stat_activity
+    where usename = p_login and current_setting('app.dry_run', true) is distinct from 'on';
 end
 $func$;
 
 comment on function security.end_connections(text) is
-    'Ends the sessions of a login that is about to be dropped, and lets it begin no other.';
+    'Ends the sessions of a login that is about to be dropped, and lets it begin no other. Where
+app.dry_run is on, for whoever rolls back what follows, they go on.';
 
 create function security.drop_role(p_login text)
 returns void
