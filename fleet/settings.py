@@ -15,8 +15,8 @@ from psycopg.pq import TransactionStatus
 PINNED = {
     "datestyle": "iso, mdy", "intervalstyle": "postgres", "timezone": "'UTC'",
     "extra_float_digits": "1", "bytea_output": "hex", "array_nulls": "on",
-    "search_path": "pg_catalog, pg_temp", "standard_conforming_strings": "on",
-    "quote_all_identifiers": "off", "transform_null_equals": "off",
+    "quote_all_identifiers": "off", "search_path": "pg_catalog, pg_temp",
+    "standard_conforming_strings": "on", "transform_null_equals": "off",
     "row_security": "off", "restrict_nonsystem_relation_kind": "''", "exit_on_error": "off",
     "client_min_messages": "notice", "lock_timeout": "0", "statement_timeout": "0",
     "transaction_timeout": "0", "idle_in_transaction_session_timeout": "0",
@@ -56,7 +56,8 @@ class Connection(psycopg.Connection):
         except psycopg.errors.InvalidParameterValue:  # Windows can't look after its client
             del self.pins["client_connection_check_interval"]
         self.isolation_level, self.deferrable = psycopg.IsolationLevel.READ_COMMITTED, False
-        if "default_transaction_read_only" not in said and found["in_hot_standby"][0] == "off":
+        is_standby = "on" in found.get("in_hot_standby", ())
+        if not is_standby and "default_transaction_read_only" not in said:
             self.read_only = False
         self.cursor_factory = Cursor
 
