@@ -313,13 +313,13 @@ def test_what_pgoptions_says_of_limits_and_writing_stands(empty):
     assert found["datestyle"] == "ISO, MDY"
 
 
-def test_nobody_behind_a_pooler_gets_what_a_command_set(tmp_path, database):
-    with pooled(database, 2) as behind:
-        world = Fleet(tmp_path, behind, database)
-        for args in ("status", "bot add kim", "health", f"import --bot mila {EXAMPLE} --jobs 1"):
-            world.call(*args.split(), PGOPTIONS="")
+def test_nobody_behind_a_pooler_gets_what_a_command_set(tmp_path, cluster, login):
+    with fleet(tmp_path, login, cluster, {}, {}) as world, pooled(world.database, 2) as behind:
+        through = {"PGHOST": behind.parts["host"], "PGPORT": behind.parts["port"]}
+        for args in ("migrate", "bot add kim", "health", f"import --bot mila {EXAMPLE}"):
+            world.call(*args.split(), PGOPTIONS="", **through)
         left = {found for _ in range(4) for found in behind.execute(
-            "select name, reset_val, current_setting('app.actor', true) from pg_settings"
+            "select name, current_setting('app.actor', true) from pg_settings"
             " where source = 'session' and lower(name) = any (%s)", [[*settings.PINNED]])}
-    assert {(name, actor or "") for name, usual, actor in left} == {
+    assert {(name, actor or "") for name, actor in left} == {
         ("client_connection_check_interval", ""), ("idle_session_timeout", "")}
