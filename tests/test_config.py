@@ -496,13 +496,17 @@ def test_threads_that_connect_at_once_find_what_is_said_and_nothing_else(monkeyp
     monkeypatch.setenv("PGUSER", "nonsense")
     monkeypatch.setenv("PGHOST", "db")
 
+    class Found(list):
+        def settle(self):
+            """As a connection has it."""
+
     def slowly(**_):
-        found = []
+        found = Found()
         for _ in range(20):
             time.sleep(0.001)
             found.append((os.environ.get("PGUSER"), os.environ.get("PGHOST")))
         return found
-    monkeypatch.setattr(psycopg, "connect", slowly)
+    monkeypatch.setattr(config.settings.Connection, "connect", slowly)
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(lambda _: connected({"host": "db"}), range(24))
     assert {pair for pairs in found for pair in pairs} == {(None, "db")}
@@ -589,7 +593,7 @@ AT = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
 def test_what_the_server_says_decides_what_to_do_next(monkeypatch, text, message, hint):
     def connect(**_):
         raise psycopg.OperationalError(text)
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(config.settings.Connection, "connect", connect)
     error = refused(connected, {"user": "u", "host": "10.0.0.1", "dbname": "d"})
     assert error.message == f"no connection: {message}" and hint in error.hint
     assert error.place == "u@10.0.0.1:5432/d"

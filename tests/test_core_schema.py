@@ -483,7 +483,8 @@ def test_an_error_has_its_code_the_value_and_the_next_step(
 def test_every_code_that_the_sql_raises_is_raised_above():
     raised = re.findall(r"errcode\s*=\s*'(\w+)'", ROOT.script("apply").text
                         + ROOT.script("rollback").text)
-    assert {code for code, _, _ in RAISING} == set(raised)
+    # MB904, of another encoding, test_first_run.py raises
+    assert {code for code, _, _ in RAISING} | {"MB904"} == set(raised)
 
 
 def test_the_rows_of_error_code_are_well_formed(conn: psycopg.Connection):

@@ -435,7 +435,7 @@ def test_a_database_in_another_encoding_is_refused(cluster):
             setup.probe({**cluster.parts, "dbname": name}, Talk().say)
     finally:
         cluster.execute(f"drop database {name}")
-    assert caught.value.code == "MB904" and "LATIN1" in caught.value.hint
+    assert caught.value.code == "MB904" and "LATIN1" in caught.value.message
 
 
 def test_a_wrong_password_is_asked_for_again_and_the_other_answers_stay(home, run, porter):

@@ -301,7 +301,7 @@ def test_a_database_that_goes_away_is_told_and_comes_back(own_server: server.Ser
 
 
 def test_what_takes_longer_than_a_scrape_may_is_given_up(shared_fleet):
-    with shared_fleet.connect() as conn, patch.object(exporter, "PATIENCE", "200ms"):
+    with shared_fleet.connect() as conn, patch.object(exporter, "PATIENCE", "'200ms'"):
         conn.execute("begin; lock table performance.probe in access exclusive mode")
         done = command(shared_fleet, "metrics", code=1)
         assert "statement timeout" in done.err and not done.out
