@@ -33,8 +33,10 @@ WRITTEN = {  # how values and SQL are written and read
     "transform_null_equals": "on", "search_path": "audit, core",
     "default_text_search_config": "simple", "plpgsql.extra_errors": "all",
     "plpgsql.extra_warnings": "all", "plpgsql.variable_conflict": "use_column"}
-STORED = {  # where rows are, and how they are found
-    "default_tablespace": "elsewhere", "default_table_access_method": "heap2",
+# where rows are, and how they are found; another default_table_access_method is a fact, which diff
+# names
+STORED = {
+    "default_tablespace": "elsewhere",
     "default_toast_compression": "lz4", "check_function_bodies": "off",
     "password_encryption": "md5", "createrole_self_grant": "set, inherit", "event_triggers": "off",
     "synchronous_commit": "off", "work_mem": "64kB", "plan_cache_mode": "force_generic_plan",
@@ -117,7 +119,6 @@ def fleet(folder: Path, login: Database, cluster: Database, for_database: Mappin
         conn.execute(f"create database {name} owner {owner}")
         made, admin = (Database(whose.parts | {"dbname": name}) for whose in (login, cluster))
         try:
-            admin.execute("create access method heap2 type table handler heap_tableam_handler")
             assign(conn, f"database {name}", for_database)
             assign(conn, f"role {owner}", for_login)
             yield Fleet(folder, made, admin)
