@@ -12,6 +12,8 @@ JUSTIFIED = {
         "each statement is made by format in the query",
     ("security.set_policy(regclass,text,text)", "text type variable is not sanitized"):
         "the definition is a clause, written by admit, admit_bots and migrations",
+    ("performance.preview_maintain()", "text type variable is not sanitized"):
+        "core.routine_name returns a quoted name",
     ("performance.slow_query_rows()", "text type variable is not sanitized"):
         "the schema of the extension, quoted where it is read",
 }
@@ -139,7 +141,8 @@ def test_every_trigger_function_has_a_trigger(ours):
 
 def test_every_function_passes_plpgsql_check(checker):
     found = findings(checker)
-    assert {what: place for what, place in found.items() if what not in JUSTIFIED} == {}
+    left = {what: place for what, place in found.items() if what not in JUSTIFIED}
+    assert left == {}, "\n".join(map(str, left.items()))
     assert [what for what in JUSTIFIED if what not in found] == [], "no longer reported: remove it"
 
 

@@ -45,9 +45,12 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 set quote_all_identifiers = off
 as $func$
+declare
+    v_table  regclass;
 begin
-    for what in select t::text from core.hash_tables() as t loop
-        execute format('select count(*) from %s', what) into row_count;
+    for v_table in select t from core.hash_tables() as t loop
+        what := v_table::text;
+        execute format('select count(*) from %s', v_table) into row_count;
         return next;
     end loop;
 end

@@ -48,7 +48,8 @@ begin
     perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
     perform security.set_up_login(v_login, 'bot ' || v_bot_id, p_verifier);
-    perform security.apply_limits((v_bot_id, v_connections, '30 seconds', '60 seconds'));
+    perform security.apply_limits(
+        (v_bot_id, v_connections, interval '30 seconds', interval '60 seconds'));
     -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
     execute format('grant app_bot to %I', v_login);
     return v_bot_id;
@@ -115,7 +116,7 @@ begin
     perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
     select * into v_limit from security.bot_limit where bot_id = p_bot_id;
     if not found then
-        v_limit := (p_bot_id, 20, '30 seconds', '60 seconds');
+        v_limit := (p_bot_id, 20, interval '30 seconds', interval '60 seconds');
     end if;
     perform security.apply_limits(v_limit);
     return v_login;

@@ -180,15 +180,17 @@ set quote_all_identifiers = off
 as $func$
 declare
     v_login  text := security.require_bot(p_bot_id);
+    v_table  regclass;
 begin
-    for what in
-        select t.relation::text
+    for v_table in
+        select t.relation
         from core.bot_tables() with ordinality as t (relation, place)
         join core.bot_table as b using (relation)
         where b.on_bot_drop in ('refuse', 'delete')
         order by t.place
     loop
-        execute format('select count(*) from %s where bot_id = $1', what)
+        what := v_table::text;
+        execute format('select count(*) from %s where bot_id = $1', v_table)
         into row_count using p_bot_id;
         return next;
     end loop;

@@ -144,7 +144,7 @@ begin
             continue when found;
         end if;
         what := v_task.description;
-        row_count := case when v_task.preview is not null then 0 end;
+        row_count := case when v_task.preview is not null then 0::bigint end;
         return next;
     end loop;
 end
