@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from unittest.mock import patch
 
 import pexpect
+import psutil
 import psycopg
 import pytest
 from conftest import PATIENCE, clone, private_server
@@ -241,6 +242,14 @@ def until(truth: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Non
     while not truth():
         assert time.monotonic() < deadline, f"not true after {seconds} s: {what}"
         time.sleep(0.02)
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or waits only for a parent to read how it ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture(scope="session")

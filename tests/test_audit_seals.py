@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from conftest import PROJECT, Database
@@ -26,7 +25,7 @@ from core_rows import (
     program,
     record,
 )
-from project import until
+from project import ended, until
 
 from fleet import files, server
 from fleet.rollback import undo
@@ -207,7 +206,7 @@ def test_killed_in_mid_seal_the_next_seal_takes_all(
         time.sleep(chance.uniform(0, 0.08))
         os.kill(pid, signal.SIGKILL)
         thread.join()
-    until(lambda: not psutil.pid_exists(pid), "the postmaster knows")
+    until(lambda: ended(pid), "the postmaster knows")
     until(lambda: _answers(own_database), "the server has recovered")
     with own_database.connect() as conn:
         assert conn.execute("select max(seal_id) from audit.seal").fetchone()[0] in (

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import Database
 from edited import RECORD, Edited
-from project import until
+from project import ended, until
 from psycopg import sql
 
 from fleet import server
@@ -60,14 +60,15 @@ def test_a_server_that_a_killed_keeper_left_is_removed_an_hour_later():
     folder = next(path.parent for path in Path(tempfile.gettempdir()).glob("fleet-scratch-*/server")
                   if server.Server(server.wheel_binaries(), path).parts()["host"] == parts["host"])
     left = server.Server(server.wheel_binaries(), folder / "server")
-    assert (pid := left.pid())
+    pid = left.pid()
+    assert pid
     with kept(order):
-        assert psutil.pid_exists(pid)
+        assert not ended(pid)
     os.utime(folder, (0, 0))
     with kept(order):
         pass
     assert not folder.exists() and not Path(parts["host"]).exists()
-    assert not psutil.pid_exists(pid)
+    until(lambda: ended(pid), "the server has ended")
 
 
 def test_the_limits_of_a_login_do_not_keep_it_from_being_removed(whole, cluster):
