@@ -26,8 +26,6 @@ set local search_path = pg_catalog, pg_temp;
 set local quote_all_identifiers = off; set local standard_conforming_strings = on;
 set local lock_timeout = '3s'; set local row_security = on;
 set local check_function_bodies = off;
-set local quote_all_identifiers = off;
-set local standard_conforming_strings = on;
 """
 # verify_seals wants an entry whenever something of the audit's machinery was touched
 AUDIT = """\
@@ -155,7 +153,7 @@ class Editor:
         files say, it accepts. Raises MB111, MB913, MB914, MB915.
         """
         self.edited = edited(files, states)
-        if not self.edited or not registry.has_inventory(self.conn):
+        if not registry.has_inventory(self.conn):
             return []
         names = [state.migration for state in states]
         end = names.index(last) + 1 if last else len(names)

@@ -151,7 +151,7 @@ class Session:
         registry.mark(self.conn, migration, operation, time.monotonic() - started)
 
     def atomically(self, operation: str, migration: Migration,
-                    step: Callable[[Migration, str, float], None], started: float = 0) -> None:
+                   step: Callable[[Migration, str, float], None], started: float = 0) -> None:
         """Runs one step in one transaction; repeats it when a lock could not be had."""
         started = started or time.monotonic()
         for attempt, pause in enumerate((*RETRIES, None), 1):

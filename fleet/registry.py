@@ -147,8 +147,6 @@ def _cancel(conn: psycopg.Connection) -> None:
             pass
 
 
-
-
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
     """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
     marked = conn.execute("select applied_at_utc from public._yoyo_migration"

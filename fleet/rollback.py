@@ -57,28 +57,30 @@ def undo(session: Session, chosen: list[Migration], discard_data: bool) -> int:
         for migration in reversed(chosen):
             if shown & {m.id for m in files.dependants(session.files, migration.id)}:
                 session.say(f"{migration.id} is needed by what could only be shown: not tried")
-            elif _undo(session, migration, "on" if discard_data or session.dry_run else "off"):
+            elif _undo(session, migration, discard_data):
                 undone += 1
             else:
                 shown.add(migration.id)
     return undone
 
-def _undo(session: Session, migration: Migration, discard_data: str) -> bool:
+
+def _undo(session: Session, migration: Migration, discard_data: bool) -> bool:
     """Rolls one migration back; False if a dry run could only show what it would do."""
     script = migration.script("rollback")
-    setting = ("app.discard_data", discard_data)
+    # a dry run counts what would go, and ends no session for it
+    given = (("app.discard_data", "on" if discard_data or session.dry_run else "off"),
+             ("app.dry_run", "on" if session.dry_run else "off"))
 
     def step(target: Migration, operation: str, started: float) -> None:
         if script.in_transaction:
             registry.expect(session.conn)
             with settings.as_connected(session.conn):
-                session.conn.execute(
-                    "select set_config(%s, %s, true), set_config('app.dry_run', %s, true)",
-                    [*setting, "on" if session.dry_run else "off"])
+                for name, value in given:
+                    session.conn.execute("select set_config(%s, %s, true)", [name, value])
                 sqlfile.run(session.conn, script)
         registry.unmark(session.conn, target.id, time.monotonic() - started)
 
-    return session.run("rollback", migration, script, step, setting)
+    return session.run("rollback", migration, script, step, *given)
 
 
 COMMANDS = (

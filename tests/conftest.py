@@ -146,7 +146,7 @@ def template(cluster: Database) -> Iterator[Database]:
     with made.connect() as conn:
         conn.prepare_threshold = None
         migrate.Session(conn, files.read(PROJECT / "sql"), False, print,
-                           lambda *_: None).migrate()
+                        lambda *_: None).migrate()
     yield made
     with cluster.connect() as conn:
         server.drop_database(conn, name)

@@ -288,7 +288,7 @@ def test_a_database_that_goes_away_is_told_and_comes_back(own_server: server.Ser
     with database.connect() as conn:
         conn.prepare_threshold = None
         migrate.Session(conn, files.read(PROJECT / "sql"), False, print,
-                           lambda *_: None).migrate()
+                        lambda *_: None).migrate()
         olga = make_super_admin(conn, database, "olga", f"{MARK}{secrets.token_hex(8)}")
     with served(tmp_path, olga) as child:
         assert up(child) == 1

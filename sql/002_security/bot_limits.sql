@@ -24,6 +24,17 @@ comment on column security.bot_limit.transaction_idle is
 insert into core.bot_table (relation, is_audited, on_bot_drop)
 values ('security.bot_limit', false, 'delete');
 
+create function security.first_limits(p_bot_id bigint)
+returns security.bot_limit
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_bot_id, 20, interval '30 seconds', interval '60 seconds'
+$func$;
+
+comment on function security.first_limits(bigint) is
+    'What a bot''s login may take until set_bot_limits says otherwise.';
+
 create function security.settings_of(p_limit security.bot_limit)
 returns text[]
 language sql immutable parallel safe

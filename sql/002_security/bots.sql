@@ -18,6 +18,31 @@ $func$;
 
 comment on function security.require_bot_name(text) is 'MB104 unless a bot can have this name.';
 
+create function security.complete_bot_login(p_bot_id bigint, p_verifier text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_login  text := 'bot_' || p_bot_id;
+    v_limit  security.bot_limit;
+begin
+    perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
+    select * into v_limit from security.bot_limit where bot_id = p_bot_id;
+    if not found then
+        v_limit := security.first_limits(p_bot_id);
+    end if;
+    perform security.apply_limits(v_limit);
+    -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
+    execute format('grant app_bot to %I', v_login);
+end
+$func$;
+
+comment on function security.complete_bot_login(bigint, text) is
+    'Makes a bot''s of a new login: mark, password, the limits that the bot had or the first ones,
+level.';
+
 create function security.create_bot(p_name text, p_verifier text default null)
 returns bigint
 language plpgsql
@@ -27,9 +52,8 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 declare
-    v_bot_id       bigint;
-    v_login        text;
-    v_connections  integer := 20;
+    v_bot_id  bigint;
+    v_login   text;
 begin
     perform security.require_verifier(p_verifier);
     perform security.require_bot_name(p_name);
@@ -39,7 +63,8 @@ begin
         v_login := 'bot_' || v_bot_id;
         continue when to_regrole(v_login) is not null;
         begin
-            execute format('create role %I login connection limit %s', v_login, v_connections);
+            execute format('create role %I login connection limit %s', v_login,
+                           (security.first_limits(v_bot_id)).connections);
             exit;
         exception when duplicate_object or unique_violation then
             null;  -- a sister database was faster
@@ -47,11 +72,7 @@ begin
     end loop;
     perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
-    perform security.set_up_login(v_login, 'bot ' || v_bot_id, p_verifier);
-    perform security.apply_limits(
-        (v_bot_id, v_connections, interval '30 seconds', interval '60 seconds'));
-    -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
-    execute format('grant app_bot to %I', v_login);
+    perform security.complete_bot_login(v_bot_id, p_verifier);
     return v_bot_id;
 end
 $func$;
@@ -101,7 +122,6 @@ set quote_all_identifiers = off
 as $func$
 declare
     v_login  text := 'bot_' || p_bot_id;
-    v_limit  security.bot_limit;
 begin
     perform security.require_verifier(p_verifier);
     if not exists (select from core.bots where bot_id = p_bot_id) then
@@ -112,13 +132,8 @@ begin
             message = format('role %s is there already', v_login),
             hint    = 'If it is this bot''s: security.rotate_bot_password gives it a password.';
     end if;
-    execute format('create role %I login in role app_bot', v_login);
-    perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
-    select * into v_limit from security.bot_limit where bot_id = p_bot_id;
-    if not found then
-        v_limit := (p_bot_id, 20, interval '30 seconds', interval '60 seconds');
-    end if;
-    perform security.apply_limits(v_limit);
+    execute format('create role %I login', v_login);
+    perform security.complete_bot_login(p_bot_id, p_verifier);
     return v_login;
 end
 $func$;
