@@ -14,6 +14,7 @@ USE = re.compile(r"(?:\berrcode\s*=\s*|\bFleetError\(\s*)f?[\"'](.*?)[\"']|[\"']
 # Texts for whoever reads them: of more than one word, in one or more strings side by side
 PIECE = r"""[ef]?(?:'((?:[^'\n]|'')*)'|"([^"\n]*)")"""
 TEXT = re.compile(rf"{PIECE}(?:\s*{PIECE})*")
+# not at the start of a sentence: one that begins with an option tells what the option does
 DESTROYS = re.compile(r"(?<!^)(--discard-data|discard_data = on|p_discard\b|(make|\.py) reset)")
 TELLS = re.compile(r"\b(throws?|thrown|deletes?|drops?|discarded|lost)\b")
 

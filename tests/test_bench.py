@@ -256,6 +256,7 @@ def test_what_a_bench_prints_is_kept_without_its_progress(monkeypatch, tmp_path)
 # The roles' ---------------------------------------------------------------------
 
 
+@pytest.mark.torture
 def test_the_roles_bench_has_a_row_for_each_call_at_both_sizes_and_for_each_limit(
         monkeypatch, capsys):
     if binaries := os.environ.get("TEST_PG_BIN"):

@@ -75,7 +75,8 @@ def test_what_was_imported_is_found_in_place(road, login, cluster):
 
 
 @pytest.mark.parametrize(("login", "how"), [
-    ("superuser", ["--only", "004"]), ("superuser", ["--only", "003"]), ("owner", ["--to", "001"])
+    pytest.param("superuser", ["--only", "004"], marks=pytest.mark.torture),
+    ("superuser", ["--only", "003"]), ("owner", ["--to", "001"])
 ], indirect=["login"], ids=lambda value: value if isinstance(value, str) else " ".join(value))
 def test_with_more_than_the_import_gone_and_come_again_all_is_there_once(login, how, cluster):
     everything = seen(login, cluster)

@@ -30,7 +30,7 @@ from fleet import server
 
 pytest_plugins = ("import_helpers", "project")
 
-KILLS = int(os.environ.get("KILLS", "1000" if TORTURE else "20"))
+KILLS = int(os.environ.get("KILLS", "1000" if TORTURE else "10"))
 OF_ONE = 5  # kills of one import, each time a little further
 IMPORTS = -(-KILLS // OF_ONE)
 RESULT = PROJECT / "tests" / "TORTURE.md"

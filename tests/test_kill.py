@@ -16,7 +16,7 @@ from fleet import server
 
 pytest_plugins = "project"
 SEED = os.environ.get("SEED") or str(random.SystemRandom().randrange(10**6))
-MOMENTS = 200 if os.environ.get("TORTURE") else 20
+MOMENTS = 200 if os.environ.get("TORTURE") else 12
 NAMES = [f"{number:03}_t{number}" for number in range(2, 6)]
 
 

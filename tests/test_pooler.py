@@ -84,7 +84,8 @@ def test_after_a_runner_was_killed_the_next_goes_on(project, twenty):
     nothing_is_left(project)
 
 
-@pytest.mark.parametrize(("size", "more"), [(2, {}), (20, {"max_prepared_statements": "0"})])
+@pytest.mark.parametrize(("size", "more"), [(2, {}), pytest.param(
+    20, {"max_prepared_statements": "0"}, marks=pytest.mark.torture)])
 def test_every_command_works(fresh, size, more):
     shutil.copytree(PROJECT / "sql", fresh.folder / "sql", dirs_exist_ok=True)
     with pooled(fresh.database, size, **more) as behind:

@@ -111,7 +111,7 @@ LEFT = """
     where oid > 16383 and relkind <> 'i' and relnamespace <> 'pg_toast'::regnamespace"""
 
 
-@pytest.mark.parametrize("login", ["superuser", "owner"])
+@pytest.mark.parametrize("login", [pytest.param("superuser", marks=pytest.mark.torture), "owner"])
 def test_a_rollback_of_all_leaves_nothing_behind_but_what_it_says(login, own_server):
     cluster = Database(dict(own_server.parts()))
     with owner_database(cluster) as owned:

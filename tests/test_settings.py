@@ -7,6 +7,7 @@ then the other way round. `make torture` sets each alone as well.
 import json
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -54,7 +55,7 @@ SLOW = {  # each makes a life some times as long
     "geqo_threshold": "2", "enable_seqscan": "off", "enable_indexscan": "off",
     "enable_nestloop": "off", "enable_hashagg": "off", "enable_partition_pruning": "off"}
 HOSTILE = WRITTEN | STORED | ALLOWED | SLOW
-EXAMPLE = ORIGIN / "examples/legacy/mila"
+HERE = shlex.quote(str(ORIGIN / "examples/legacy/mila"))
 
 
 class Fleet(Project):
@@ -143,7 +144,7 @@ def usual(database: Database, values: Mapping[str, str]) -> Database:
 # A life ------------------------------------------------------------------------
 
 BEFORE = ("migrate", "status --json", "verify --json --all", "plan --json", "diff --json",
-          f"import --bot mila --json {EXAMPLE}", f"verify --bot mila --json --source {EXAMPLE}",
+          f"import --bot mila --json {HERE}", f"verify --bot mila --json --source {HERE}",
           "report --json", "bot add kim --json", "bot list --json", "bot rotate kim --json")
 AFTER = ("maintain --json", "health --json", "metrics", "bot drop kim --yes --discard-data",
          "verify --json --all", "rollback --all --yes --discard-data")
@@ -164,9 +165,9 @@ LEFT = (
 
 def life(world: Fleet, calm: Mapping[str, str], hostile: Mapping[str, str]) -> dict[str, object]:
     """What every command says from the first to the last, and what sessions leave in between."""
-    said: dict[str, object] = {args: world.result(*args.split()) for args in BEFORE}
+    said: dict[str, object] = {args: world.result(*shlex.split(args)) for args in BEFORE}
     said["sessions"] = sessions(world, calm, hostile)
-    return said | {f"{args}, after": world.result(*args.split()) for args in AFTER}
+    return said | {f"{args}, after": world.result(*shlex.split(args)) for args in AFTER}
 
 
 def sessions(world: Fleet, calm: Mapping[str, str], hostile: Mapping[str, str]) -> str:
@@ -317,8 +318,8 @@ def test_what_pgoptions_says_of_limits_and_writing_stands(empty):
 def test_nobody_behind_a_pooler_gets_what_a_command_set(tmp_path, cluster, login):
     with fleet(tmp_path, login, cluster, {}, {}) as world, pooled(world.database, 2) as behind:
         through = {"PGHOST": behind.parts["host"], "PGPORT": behind.parts["port"]}
-        for args in ("migrate", "bot add kim", "health", f"import --bot mila {EXAMPLE}"):
-            world.call(*args.split(), PGOPTIONS="", **through)
+        for args in ("migrate", "bot add kim", "health", f"import --bot mila {HERE}"):
+            world.call(*shlex.split(args), PGOPTIONS="", **through)
         left = {found for _ in range(4) for found in behind.execute(
             "select name, current_setting('app.actor', true) from pg_settings"
             " where source = 'session' and lower(name) = any (%s)", [[*settings.PINNED]])}

@@ -13,7 +13,9 @@ from psycopg import sql
 from bench.measure import create_database
 from fleet import server
 
-PAIRS = [("owner", "owner"), ("superuser", "owner"), ("owner", "superuser")]
+PAIRS = [pytest.param(pair, marks=mark, id=" and ".join(pair)) for pair, mark in (
+    (("owner", "owner"), ()), (("superuser", "owner"), pytest.mark.torture),
+    (("owner", "superuser"), pytest.mark.torture))]
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def down(database: Database, *which: str) -> None:
     run_runner(database, "rollback", *which, "--discard-data", "--yes")
 
 
-@pytest.mark.parametrize("kinds", PAIRS, ids=" and ".join)
+@pytest.mark.parametrize("kinds", PAIRS)
 def test_each_comes_and_goes_by_itself(cluster: Database, kinds: tuple[str, str]):
     first = make_database(cluster, "first", kinds[0])
     run_runner(first, "migrate")

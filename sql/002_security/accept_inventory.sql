@@ -135,11 +135,13 @@ begin
     where d.scope = coalesce(p_scope, d.scope);
     for v_change in
         select * from jsonb_to_recordset(v_changes) as c (kind text, object text, accepted text)
+        -- what is new is counted, unless it is little
+        where accepted is not null or jsonb_array_length(v_changes) <= 10
         order by accepted is null, kind, object limit 10
     loop
         raise notice 'accepted: % %', v_change.kind, v_change.object;
     end loop;
-    raise notice '%: % facts accepted', p_reason, jsonb_array_length(v_changes);
+    raise notice '%: facts accepted: %', p_reason, jsonb_array_length(v_changes);
     if v_changes <> '[]'
        or p_scope is null and exists (select from security.acceptance_differences()) then
         perform security.write_acceptance(p_reason, v_changes, p_pardons => p_scope is null);
