@@ -772,6 +772,9 @@ AROUND = [(statement, ACCEPTED, named) for statement, named in (
      " 'text'::regtype and oprright = 'text'::regtype", "catalog pg_operator as the server"),
     ("update pg_cast set castcontext = 'i' where castsource = 'boolean'::regtype and casttarget ="
      " 'integer'::regtype", "catalog pg_cast as the server made it"),
+    ("alter language plpgsql owner to {bot}", "catalog pg_language as the server made it"),
+    ("truncate security.accepted_fact", "acceptance security.accepted_fact"),
+    ("truncate security.accepted_fact, security.acceptance", "acceptance security.accepted_fact"),
     ("update pg_language set lanpltrusted = true where lanname = 'c'",
      "catalog pg_language as the server made it"),
     ("create function public.f(bigint, numeric) returns integer language sql immutable as 'select"

@@ -81,12 +81,12 @@ from (select security.accepted_digest()) as l (digest)
 cross join lateral (
     select (select digest from security.acceptance order by acceptance_id desc limit 1)
 ) as a (digest)
-where a.digest is distinct from l.digest and exists (select from security.accepted_fact)
+where a.digest is distinct from l.digest
 $func$;
 
 comment on function security.acceptance_differences() is
-    'A row if what is accepted is not what the last acceptance left: somebody wrote into its tables;
-as security.differences().';
+    'A row if what is accepted is not what the last acceptance left, as where somebody wrote into its
+tables, or emptied them; as security.differences().';
 
 create function security.differences()
 returns table (scope text, kind text, object text, accepted text, live text)
@@ -111,7 +111,7 @@ $func$;
 
 comment on function security.differences() is
     'What is not as it was accepted: (scope, kind, object, accepted, live); null where it was not
-there, or is not. No row before the first acceptance.';
+there, or is not. Where nothing is accepted: one row, which says so.';
 
 create function security.in_migration()
 returns boolean

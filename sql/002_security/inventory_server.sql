@@ -157,7 +157,8 @@ with line (catalog, place, content) as (
     from pg_cast where oid < 16384
     union all
     select 'pg_language', oid,
-           concat_ws('|', lanname, lanpltrusted, lanplcallfoid, laninline, lanvalidator)
+           concat_ws('|', lanname, lanpltrusted, lanplcallfoid, laninline, lanvalidator,
+                     lanowner)
     from pg_language where oid < 16384
     union all
     select 'pg_amop', oid, concat_ws('|', amopstrategy, amopopr, amopmethod)
