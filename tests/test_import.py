@@ -261,7 +261,7 @@ def test_a_dry_run_of_new_bots_uses_up_no_id(bot):
     before = ids(bot.database)
     for folder, code in (("legacy", 0), ("broken", 6)):
         command(bot.database, "import", "--dry-run", EXAMPLES / folder, code=code)
-    command(bot.database, "retry", "--dry-run")
+    command(bot.database, "retry", "--dry-run", code=None)
     assert ids(bot.database) == before
 
 
