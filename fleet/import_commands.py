@@ -27,6 +27,7 @@ def import_files(ctx: Context) -> int:
     with ctx.connect() as conn, \
             conn.transaction(force_rollback=True) if args.dry_run else nullcontext(), \
             lock.hold(conn, lock.IMPORT, ctx.correlation_id, args.dry_run) as held:
+        _say_whether_dry(conn, args.dry_run)
         run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
             bot_files.spell(os.fsencode(args.folder)),
             psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
@@ -62,6 +63,12 @@ def import_files(ctx: Context) -> int:
         ctx.screen.say("why, and what to do: runner.py rejects")
         return QUARANTINED
     return DONE
+
+
+def _say_whether_dry(conn: psycopg.Connection, dry_run: bool) -> None:
+    """A dry run draws ids that nothing else uses; to be rolled back."""
+    if dry_run:
+        conn.execute("select set_config('app.dry_run', 'on', true)")
 
 
 def _grouped(changed: list[tuple]) -> list[tuple]:
@@ -145,6 +152,7 @@ def retry(ctx: Context) -> int:
     """Tries quarantined files again from the bytes kept; exit 6 if one stays there."""
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run), \
             lock.hold(conn, lock.IMPORT, ctx.correlation_id, here=True):
+        _say_whether_dry(conn, ctx.args.dry_run)
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
             "select * from json_import.retry(%s, security.find_bot(%s), %s, %s)",

@@ -10,7 +10,9 @@ from contextlib import chdir
 from unittest.mock import patch
 
 import oracle
+import psycopg
 import pytest
+from conftest import Database
 from import_helpers import (
     EXAMPLES,
     TORTURE,
@@ -247,19 +249,43 @@ def test_bad_encoding_is_told_by_the_offset_of_its_first_byte(head, bot):
 # Commands -----------------------------------------------------------------------------------------
 
 
+def ids(database: Database) -> dict[str, int]:
+    """Where the sequences stand, but those of the log, of what waits for the roll-up and of dry
+    runs."""
+    return {name: value for name, value in database.execute(
+        "select c.oid::regclass::text, pg_sequence_last_value(c.oid) from pg_class as c"
+        " where c.relkind = 'S' and c.relname !~ '^(trial_|security_audit_log_|stale_days_)'")}
+
+
+def test_a_dry_run_of_new_bots_uses_up_no_id(bot):
+    before = ids(bot.database)
+    for folder, code in (("legacy", 0), ("broken", 6)):
+        command(bot.database, "import", "--dry-run", EXAMPLES / folder, code=code)
+    command(bot.database, "retry", "--dry-run", code=None)
+    assert ids(bot.database) == before
+
+
+def test_a_dry_run_is_not_committed(bot):
+    with (bot.database.connect() as conn, pytest.raises(psycopg.Error) as caught,
+          conn.transaction()):
+        conn.execute("set local app.dry_run = on")
+        conn.execute("select json_import.start_run('by hand')")
+    assert caught.value.sqlstate == "MB433"
+
+
 def test_a_dry_run_says_per_file_what_would_happen_and_changes_nothing(bot):
     bot.write(HELLO).load()
     bot.write({"conversations/7.json": [said("a"), said("b"), said("c"), said("d")],
                "conversations/8.json": [said("x")], "conversations/9.json": "[", "a.tmp": "",
                "backups/8/2024-01-01.json": [said("x"), said("y")]})
-    before = row_versions(bot.database), contents(bot.database)
+    before = row_versions(bot.database), contents(bot.database), ids(bot.database)
     rows = command(bot.database, "import", "--dry-run", "--json", "--bot", bot.name, bot.folder,
                    code=6).document
     assert {row["path"]: (row["would_be"], row["rows"], row["defects"]) for row in rows} == {
         "conversations/7.json": ("loaded", 4, 0), "conversations/8.json": ("loaded", 1, 0),
         "conversations/9.json": ("quarantined", 0, 1), "a.tmp": ("ignored", 0, 0),
         "backups/8/2024-01-01.json": ("loaded", 1, 0)}
-    assert (row_versions(bot.database), contents(bot.database)) == before
+    assert (row_versions(bot.database), contents(bot.database), ids(bot.database)) == before
     other = f"{bot.name} II"
     arguments = ["import", "--dry-run", bot.folder, "--bot", other]
     grouped = command(bot.database, *arguments, code=6).out.splitlines()

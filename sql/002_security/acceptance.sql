@@ -85,8 +85,8 @@ where a.digest is distinct from l.digest
 $func$;
 
 comment on function security.acceptance_differences() is
-    'A row if what is accepted is not what the last acceptance left, as where somebody wrote into its
-tables, or emptied them; as security.differences().';
+    'A row if what is accepted is not what the last acceptance left, as where somebody wrote into
+the tables, or emptied them; as security.differences().';
 
 create function security.differences()
 returns table (scope text, kind text, object text, accepted text, live text)

@@ -18,6 +18,25 @@ $func$;
 
 comment on function security.require_bot_name(text) is 'MB104 unless a bot can have this name.';
 
+create sequence security.trial_bot_id_seq
+    minvalue 999999999999000000 maxvalue 999999999999999999 cycle;
+comment on sequence security.trial_bot_id_seq is
+    'Ids of bots that a dry run makes and takes back: it uses up none of core.bots.';
+
+create function security.next_bot_id()
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+select nextval(case when current_setting('app.dry_run', true) = 'on'
+                    then 'security.trial_bot_id_seq'
+                    else pg_get_serial_sequence('core.bots', 'bot_id') end::regclass)
+$func$;
+
+comment on function security.next_bot_id() is
+    'An id for a new bot; with app.dry_run = on a number beyond those that bots get.';
+
 create function security.complete_bot_login(p_bot_id bigint, p_verifier text)
 returns void
 language plpgsql
@@ -59,7 +78,7 @@ begin
     perform security.require_bot_name(p_name);
     perform security.await_turn();  -- two at once, here and in a sister database, would deadlock
     loop  -- to an id whose login no database of the cluster has; none is taken over
-        v_bot_id := nextval(pg_get_serial_sequence('core.bots', 'bot_id'));
+        v_bot_id := security.next_bot_id();
         v_login := 'bot_' || v_bot_id;
         continue when to_regrole(v_login) is not null;
         begin

@@ -213,9 +213,16 @@ begin
         select format('alter schema %I owner to %I', p_schema, p_owner)
         union all
         select format('alter %s %s owner to %I',
-                      case relkind when 'v' then 'view' else 'table' end, oid::regclass, p_owner)
+                      case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end,
+                      oid::regclass, p_owner)
         from pg_class
-        where relnamespace = to_regnamespace(p_schema) and relkind in ('r', 'p', 'v')
+        where relnamespace = to_regnamespace(p_schema)
+          and (relkind in ('r', 'p', 'v')
+               or relkind = 'S' and not exists (  -- a column's goes with its table
+                   select
+                   from pg_depend
+                   where classid = 'pg_class'::regclass and objid = pg_class.oid
+                     and deptype in ('a', 'i')))
         union all
         select format('alter routine %s owner to %I', oid::regprocedure, p_owner)
         from pg_proc

@@ -196,6 +196,8 @@ drop function security.create_bot_login(bigint, text);
 drop function security.preview_create_bot(text, text);
 drop function security.create_bot(text, text);
 drop function security.complete_bot_login(bigint, text);
+drop function security.next_bot_id();
+drop sequence security.trial_bot_id_seq;
 drop function security.require_bot_name(text);
 drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);

@@ -31,8 +31,11 @@ begin
     if json_import.lacks_profile(p_bot_id, p_chat_id, null) then
         -- known as ours and empty, so that the profile may still come and fill it
         with made as (
-            insert into core.girls_profiles as g (bot_id, telegram_id, chat_id)
-            values (p_bot_id, p_chat_id, p_chat_id)
+            insert into core.girls_profiles as g (bot_id, profile_id, telegram_id, chat_id)
+            overriding system value
+            values (p_bot_id,
+                    nextval(json_import.sequence_for('core.girls_profiles_profile_id_seq')),
+                    p_chat_id, p_chat_id)
             on conflict (bot_id, telegram_id) do nothing
             returning g.bot_id, g.profile_id, json_import.profile_digest(g) as digest
         )
@@ -40,11 +43,17 @@ begin
         select bot_id, profile_id, p_file_id, digest
         from made;
     end if;
-    v_conversation_id := core.ensure_conversation(p_bot_id, p_chat_id, null);
+    insert into core.conversations (bot_id, conversation_id, profile_id, chat_id)
+    overriding system value
+    select p_bot_id, nextval(json_import.sequence_for('core.conversations_conversation_id_seq')),
+           core.ensure_contact(p_bot_id, p_chat_id, null), p_chat_id
+    where not exists (
+        select from core.conversations where bot_id = p_bot_id and chat_id = p_chat_id)
+    on conflict (bot_id, chat_id) do nothing;
     -- one writer of history at a time per conversation
-    perform 1
+    select conversation_id into v_conversation_id
     from core.conversations
-    where bot_id = p_bot_id and conversation_id = v_conversation_id
+    where bot_id = p_bot_id and chat_id = p_chat_id
     for no key update;
     return v_conversation_id;
 end

@@ -56,4 +56,6 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB430', 'no_such_bot_folder',  'No bot has this name, and making one was forbidden.',
         'Leave --no-create out, or correct the folder''s name.'),
     ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',
-        'Name a bot''s folder (with --bot) or a folder of such folders.');
+        'Name a bot''s folder (with --bot) or a folder of such folders.'),
+    ('MB433', 'dry_run_committed',   'A run that began as a dry run would have been committed.',
+        'Roll it back; to import, begin without app.dry_run.');

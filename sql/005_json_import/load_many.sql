@@ -42,7 +42,7 @@ select u.ordinal, u.path, u.chat_id, octet_length(u.bytes), json_import.bom_warn
        d.strings - case jsonb_typeof(d.content)
            when 'object' then cardinality(json_import.column_keys('wrapper')) else 0 end,
        nextval('json_import.file_file_id_seq'),
-       nextval('core.conversations_conversation_id_seq'),
+       nextval((select json_import.sequence_for('core.conversations_conversation_id_seq'))),
        -- locked, which is what the foreign key's trigger would do, but once per file
        (select g.profile_id
         from core.girls_profiles as g
@@ -83,7 +83,8 @@ with document as materialized (
     from json_import.new_conversations(p_bot_id, p_paths, p_chat_ids, p_docs) as d
 ), message as materialized (
     -- numbered here, where they come in order: no join keeps one
-    select m.*, nextval('core.messages_message_id_seq') as message_id
+    select m.*, nextval((select json_import.sequence_for('core.messages_message_id_seq'))
+           ) as message_id
     from json_import.plain_messages(
         (select array_agg(d.messages order by d.list) from document as d)) as m
 ), total as (

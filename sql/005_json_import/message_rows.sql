@@ -172,10 +172,12 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $func$
 insert into core.messages (
-    bot_id, conversation_id, source_file_id, direction, body, sent_at, metadata)
-select p_bot_id, p_conversation_id, p_file_id, r.direction, r.body, r.sent_at, r.metadata
-from unnest(p_rows) as r
-order by r.ordinal
+    bot_id, conversation_id, message_id, source_file_id, direction, body, sent_at, metadata)
+overriding system value
+select p_bot_id, p_conversation_id,
+       nextval((select json_import.sequence_for('core.messages_message_id_seq'))),
+       p_file_id, r.direction, r.body, r.sent_at, r.metadata
+from (select * from unnest(p_rows) as r order by r.ordinal) as r
 $func$;
 
 comment on function json_import.insert_messages(

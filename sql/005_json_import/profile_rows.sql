@@ -64,9 +64,12 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with inserted as (
     insert into core.girls_profiles as g (
-        bot_id, telegram_id, chat_id, name, last_activity, message_count, summary, profile,
-        previous_response_id, extra)
-    select p_bot_id, r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
+        bot_id, profile_id, telegram_id, chat_id, name, last_activity, message_count, summary,
+        profile, previous_response_id, extra)
+    overriding system value
+    select p_bot_id,
+           nextval((select json_import.sequence_for('core.girls_profiles_profile_id_seq'))),
+           r.telegram_id, r.chat_id, r.name, r.last_activity, r.message_count,
            r.summary, r.profile, r.previous_response_id, r.extra
     from unnest(p_rows) as r
     returning g.profile_id, g.telegram_id, json_import.profile_digest(g) as digest

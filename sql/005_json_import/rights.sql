@@ -57,7 +57,7 @@ grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_messag
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
-    core.ensure_conversation(bigint, bigint, text), core.days_of(timestamptz[]),
+    core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
     audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)

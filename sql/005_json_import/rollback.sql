@@ -85,6 +85,11 @@ drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
 drop function json_import.start_run(text, jsonb);
+drop function json_import.hold_ids();
+drop trigger refuse_commit on json_import.run;
+drop function json_import.refuse_commit();
+drop function json_import.sequence_for(regclass);
+drop sequence json_import.trial_id_seq;
 drop function json_import.claim_turn();
 drop view json_import.turn;
 -- How it becomes rows ---------------------------------------------------------

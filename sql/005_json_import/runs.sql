@@ -25,17 +25,92 @@ comment on function json_import.claim_turn() is
     'Keeps other imports out until the transaction ends, which need not be the one that imports.
 SQLSTATE 55P03 (lock_not_available) if another import runs.';
 
+create sequence json_import.trial_id_seq minvalue 4611686018427387904;
+comment on sequence json_import.trial_id_seq is
+    'Ids of contacts, conversations and messages that a dry run loads and takes back: it uses up
+none of those that bots get.';
+
+create function json_import.sequence_for(p_sequence regclass)
+returns regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select case when current_setting('app.dry_run', true) = 'on'
+            then 'json_import.trial_id_seq'::regclass else p_sequence end
+$func$;
+
+comment on function json_import.sequence_for(regclass) is
+    'The sequence itself; with app.dry_run = on json_import.trial_id_seq. Ask it once a statement.';
+
+create function json_import.refuse_commit()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    raise exception using
+        errcode = 'MB433',
+        message = format('run %s is a dry run, which can''t be committed', new.run_id),
+        hint    = 'rollback; to import, leave out set app.dry_run = on.';
+end
+$func$;
+
+comment on function json_import.refuse_commit() is
+    'Trigger, when a transaction that began a run under app.dry_run = on commits. MB433.';
+
+create constraint trigger refuse_commit after insert on json_import.run
+    deferrable initially deferred for each row
+    when (current_setting('app.dry_run', true) = 'on')
+    execute function json_import.refuse_commit();
+alter table json_import.run enable always trigger refuse_commit;
+
+create function json_import.hold_ids()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_sequence  regclass;
+    v_next      bigint;
+begin
+    foreach v_sequence in array
+        array['json_import.run_run_id_seq', 'json_import.file_file_id_seq']::regclass[]
+    loop
+        execute format('alter sequence %s no cycle', v_sequence);  -- whoever draws an id waits
+        execute format('select last_value + is_called::integer from %s', v_sequence) into v_next;
+        execute format('alter sequence %s restart %s', v_sequence, v_next);
+    end loop;
+end
+$func$;
+
+comment on function json_import.hold_ids() is
+    'The numbers of runs and files that this transaction draws are given back when it is rolled
+back: ALTER SEQUENCE RESTART is. Only imports draw them, and of these there is one at a time.';
+
 create function json_import.start_run(p_source text, p_options jsonb default '{}')
 returns bigint
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-insert into json_import.run (source, options) values (p_source, p_options) returning run_id
+declare
+    v_run_id  bigint;
+begin
+    if current_setting('app.dry_run', true) = 'on' then
+        perform json_import.hold_ids();
+    end if;
+    insert into json_import.run (source, options) values (p_source, p_options)
+    returning run_id into v_run_id;
+    return v_run_id;
+end
 $func$;
 
-comment on function json_import.start_run(text, jsonb) is 'Opens a run; returns run_id.';
+comment on function json_import.start_run(text, jsonb) is
+    'Opens a run; returns run_id. For a dry run set app.dry_run = on first: bots, contacts,
+conversations and messages get ids that nothing else uses, and the transaction can''t be committed
+(MB433).';
 
 create function json_import.finish_run(p_run_id bigint)
 returns void
