@@ -56,6 +56,9 @@ grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_messag
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
+    core.refuse_value(text, text, text), core.check_text(text, text, integer),
+    core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
+    core.check_json(jsonb, text, integer),
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
