@@ -10,7 +10,7 @@ DOMAIN = re.compile(
 CHECK = re.compile(r"core\.check_(text|json|time)\(value, '([\w.]+)'(?:, (\d+))?\)")
 LISTED = re.compile(r"value in \(([^)]*)\)")
 WORDS = {"text": "up to {:,} characters",
-         "json": "up to {:,} bytes as it prints, 64 levels, numbers of up to 1,000 digits before "
+         "json": "up to {:,} bytes as it prints, 512 levels, numbers of up to 1,000 digits before "
                  "and after the point",
          "time": "a time from 1970 to 2099"}
 

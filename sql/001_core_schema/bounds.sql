@@ -85,8 +85,8 @@ begin
         return format('at least %s', v_octets / 5);
     end if;
     -- before anything walks the whole of it: what functions build can be nested without end
-    if p_value @? 'strict $.**{64} ? (@.type() == "object" || @.type() == "array")' then
-        return 'more than 64 levels';
+    if p_value @? 'strict $.**{512} ? (@.type() == "object" || @.type() == "array")' then
+        return 'more than 512 levels';
     end if;
     v_numbers := jsonb_path_query_array(p_value, 'strict $.** ? (@.type() == "number")');
     -- 1e131071 takes eight octets: many such are counted before anything prints them
@@ -109,7 +109,7 @@ end
 $func$;
 
 comment on function core.json_excess(jsonb, integer) is
-    'Why jsonb is no value of at most p_most bytes as it prints, 64 levels, and 1000 digits before
+    'Why jsonb is no value of at most p_most bytes as it prints, 512 levels, and 1000 digits before
 or after the point of a number: its size; null if it is one. Prints only what can be printed.';
 
 create function core.check_json(p_value jsonb, p_column text, p_most integer)
@@ -122,8 +122,8 @@ declare
 begin
     return v_excess is null
         or core.refuse_value(
-            p_column, format('up to %s bytes as it prints, 64 levels, numbers of up to 1000 digits '
-                             'before and after the point', p_most), v_excess);
+            p_column, format('up to %s bytes as it prints, 512 levels, numbers of up to 1000 '
+                             'digits before and after the point', p_most), v_excess);
 end
 $func$;
 
@@ -176,7 +176,7 @@ create domain core.messages_sent_at as timestamptz
 
 -- Objects ---------------------------------------------------------------------
 
--- What takes 512 octets has no more than 64 levels; what prints as 1000, no longer number.
+-- What takes 512 octets has no more than 512 levels; what prints as 1000, no longer number.
 
 create domain core.girls_profiles_summary as jsonb
     constraint girls_profiles_summary_ck check (jsonb_typeof(value) = 'object')

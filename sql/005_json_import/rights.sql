@@ -48,7 +48,7 @@ end
 $importer$;
 
 grant usage on schema core, security, audit, performance to app_importer;
-grant select on core.bots, core.bot_names, core.error_code to app_importer;
+grant select on core.bots, core.bot_names, core.error_code, core.bounds to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
 grant insert on core.stale_days to app_importer;
