@@ -417,22 +417,26 @@ def digits(value: int | Decimal) -> tuple[int, int]:
     return max(1, value.adjusted() + 1), max(0, -value.as_tuple().exponent)
 
 
-def printed(value) -> int:
+def printed(value) -> float:
     """How many bytes jsonb prints a value as; infinite where a number has too many digits."""
-    if value is None or isinstance(value, bool):
-        return 5 if value is False else 4
-    if isinstance(value, int | Decimal):
-        before, after = digits(value)
-        return float("inf") if max(before, after) > MAX_DIGITS else (
-            (value < 0) + before + after + (after > 0))
-    if isinstance(value, str):
-        return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    if isinstance(value, list):
-        return 2 + sum(map(printed, value)) + 2 * max(0, len(value) - 1)
-    if isinstance(value, dict):
-        return 2 + sum(printed(key) + 2 + printed(inner) for key, inner in value.items()) + (
-            2 * max(0, len(value) - 1))
-    return 0
+    total, pending = 0, [value]
+    while pending:
+        value = pending.pop()
+        if value is None or isinstance(value, bool):
+            total += 5 if value is False else 4
+        elif isinstance(value, int | Decimal):
+            before, after = digits(value)
+            total += float("inf") if max(before, after) > MAX_DIGITS else (
+                (value < 0) + before + after + (after > 0))
+        elif isinstance(value, str):
+            total += len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        elif isinstance(value, list | dict):
+            total += 2 + 2 * max(0, len(value) - 1)
+            if isinstance(value, dict):
+                total += 2 * len(value)
+                pending += value.keys()
+            pending += value.values() if isinstance(value, dict) else value
+    return total
 
 
 class Checks:
