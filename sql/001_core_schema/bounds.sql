@@ -104,7 +104,8 @@ begin
             return format('at least %s', v_long * 20);
         end if;
     end if;
-    return case when octet_length(p_value::text) > p_most then octet_length(p_value::text) end;
+    return case when octet_length(p_value::text) > p_most
+                then octet_length(p_value::text)::text end;
 end
 $func$;
 
@@ -176,36 +177,37 @@ create domain core.messages_sent_at as timestamptz
 
 -- Objects ---------------------------------------------------------------------
 
--- What takes 512 octets has no more than 512 levels; what prints as 1000, no longer number.
+-- What takes 1024 octets has not 512 levels, and prints in no time whatever its numbers are; what
+-- prints as 1000 has no longer number.
 
 create domain core.girls_profiles_summary as jsonb
     constraint girls_profiles_summary_ck check (jsonb_typeof(value) = 'object')
     constraint girls_profiles_summary_size_ck check (
-        pg_column_size(value || '{}') <= 512 and octet_length(value::text) <= 1000
+        pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.girls_profiles.summary', 1048576));
 
 create domain core.girls_profiles_profile as jsonb
     constraint girls_profiles_profile_ck check (jsonb_typeof(value) = 'object')
     constraint girls_profiles_profile_size_ck check (
-        pg_column_size(value || '{}') <= 512 and octet_length(value::text) <= 1000
+        pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.girls_profiles.profile', 1048576));
 
 create domain core.girls_profiles_extra as jsonb
     constraint girls_profiles_extra_ck check (jsonb_typeof(value) = 'object')
     constraint girls_profiles_extra_size_ck check (
-        pg_column_size(value || '{}') <= 512 and octet_length(value::text) <= 1000
+        pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.girls_profiles.extra', 1048576));
 
 create domain core.conversations_metadata as jsonb
     constraint conversations_metadata_ck check (jsonb_typeof(value) = 'object')
     constraint conversations_metadata_size_ck check (
-        pg_column_size(value || '{}') <= 512 and octet_length(value::text) <= 1000
+        pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.conversations.metadata', 1048576));
 
 create domain core.messages_metadata as jsonb
     constraint messages_metadata_ck check (jsonb_typeof(value) = 'object')
     constraint messages_metadata_size_ck check (
-        pg_column_size(value || '{}') <= 512 and octet_length(value::text) <= 1000
+        pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.messages.metadata', 65536));
 
 -- Counters --------------------------------------------------------------------

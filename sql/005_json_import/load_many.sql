@@ -166,9 +166,9 @@ select coalesce(
               when 'time' then json_import.time_fault(m.value) is not null
               else json_import.key_rules('profile') ? m.key end)
     and not coalesce(p_doc -> 'summary' @? 'strict $.* ? (@.type() != "string")', false)
-    -- so many levels take so many brackets
-    and (length(p_doc::text) < 1024 or not json_import.is_too_deep(null, p_doc))
-    and octet_length(p_doc::text) <= 32768,  -- larger than its columns nothing in it can be
+    -- a level takes eight octets; and in what takes so few, no text is larger than its column
+    and (pg_column_size(p_doc || '{}') <= 4096 or not json_import.is_too_deep(null, p_doc))
+    and pg_column_size(p_doc || '{}') <= 65536,
     false)
 $func$;
 
