@@ -74,7 +74,7 @@ language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 declare
-    v_octets   bigint := pg_column_size(p_value || '{}');  -- uncompressed
+    v_octets   integer := pg_column_size(p_value || '{}');  -- uncompressed
     v_numbers  jsonb;
     v_largest  numeric;
     v_scale    integer;
