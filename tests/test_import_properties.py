@@ -155,7 +155,7 @@ def test_mutated_files_are_loaded_or_quarantined_as_the_oracle_says(imported, va
     assert faults(imported) == {}
     assert set(oracle.CODES) - set(names) <= {
         "empty_file", "utf16", "too_deep", "too_large", "unknown_file", "unknown_key", "no_profile",
-        "unreadable", "duplicate_contact", "refused_by_database"}
+        "unreadable", "duplicate_contact", "refused_by_database", "out_of_bounds_in_file"}
 
 
 # Every character ----------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ CHANGES = [
      "column core.girls_profiles.name"),
     ("alter table core.bots add note text", "column core.bots.note"),
     ("alter table core.messages alter body drop not null", "column core.messages.body"),
-    ("alter table core.messages drop constraint messages_direction_ck",
-     "constraint messages_direction_ck on core.messages"),
+    ("alter domain core.messages_direction drop constraint messages_direction_ck",
+     "type core.messages_direction"),
     ("drop index core.messages_sent_at_idx", "index messages_sent_at_idx on core.messages"),
     ("update pg_index set indisvalid = false where indexrelid ="
      " 'core.girls_profiles_chat_idx'::regclass",

@@ -116,6 +116,8 @@ select * from security.check_logins()
 union all
 select * from security.check_tables()
 union all
+select * from security.check_bounds()
+union all
 select * from security.check_policies()
 union all
 select * from security.check_pair()

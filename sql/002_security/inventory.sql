@@ -123,6 +123,9 @@ select 'database', f.kind, f.object, f.definition, f.version
 from security.schema_facts() as f
 union all
 select 'database', f.kind, f.object, f.definition, f.version
+from security.type_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, f.version
 from covered as c
 cross join lateral security.comment_facts(c.relations) as f
 union all

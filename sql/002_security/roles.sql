@@ -230,8 +230,9 @@ begin
         union all
         select format('alter type %s owner to %I', t.oid::regtype, p_owner)
         from pg_type as t
-        join pg_class as c on c.oid = t.typrelid and c.relkind = 'c'
+        left join pg_class as c on c.oid = t.typrelid
         where t.typnamespace = to_regnamespace(p_schema)
+          and (c.relkind = 'c' or t.typtype in ('d', 'e', 'r'))
     loop
         execute v_statement;
     end loop;

@@ -43,6 +43,7 @@ drop function security.check_routines();
 drop function security.check_entries();
 drop function security.check_grants();
 drop function security.check_pair();
+drop function security.check_bounds();
 drop function security.check_policies();
 drop function security.check_tables();
 drop function security.kept_tables();
@@ -94,7 +95,7 @@ revoke all on all tables in schema core, core_partitions
     from app_bot, app_super_admin, app_backup, app_upkeep, app_provisioner;
 revoke all on all sequences in schema core from app_provisioner;
 revoke all on all functions in schema core, core_upkeep
-    from app_bot, app_owner, app_upkeep, app_provisioner;
+    from app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
@@ -142,6 +143,7 @@ drop function security.setting_facts();
 drop function security.role_facts();
 drop function security.strong_roles();
 drop function security.comment_facts(oid[]);
+drop function security.type_facts();
 drop function security.schema_facts();
 drop function security.routine_facts();
 drop function security.access_facts(oid[]);

@@ -38,7 +38,7 @@ grant select on core.leaf_hook, core.bot_table to app_auditor;
 grant execute on function
     core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
     core.ensure_partition(regclass, timestamptz), core.run_leaf_hooks(regclass),
-    core.routine_name(text), core.current_bot_id(),
+    core.routine_name(text), core.current_bot_id(), core.base_type(oid),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
     security.give_to_owner(regclass), security.revoke_from_bots(regclass),
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),

@@ -166,6 +166,8 @@ drop function audit.update_parts(regclass, text);
 drop function audit.update_columns(regclass, text);
 drop function audit.row_source(regclass, text, text);
 drop function audit.row_parts(regclass, boolean);
+drop function audit.block_sql(text);
+drop function audit.weight_sql(regclass, text);
 drop function audit.fill_source(regclass, text, text, jsonb);
 drop function audit.key_sql(regclass, text);
 drop function audit.row_digest_sql(regclass, text);

@@ -53,6 +53,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Add the profile, or import without --strict to have one made.'),
     ('MB426', 'unreadable',          'The entry can''t be read as a file inside the folder.',
         'Replace the link or device by the file itself, and allow reading it.'),
+    ('MB427', 'out_of_bounds_in_file', 'A value is larger than its column takes.',
+        'Shorten it; core.bounds lists what each column takes.'),
     ('MB430', 'no_such_bot_folder',  'No bot has this name, and making one was forbidden.',
         'Leave --no-create out, or correct the folder''s name.'),
     ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',

@@ -35,7 +35,8 @@ begin
             v_left := json_import.load_profiles(
                 p_run_id, p_bot_id, p_paths, p_chat_ids, p_docs, v_sha256s);
         end if;
-    exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
+    exception when integrity_constraint_violation or data_exception or program_limit_exceeded
+                or sqlstate 'MB012' then
         null;  -- nothing of the batch is in: each file is looked at by itself
     end;
     while v_left <> '{}' loop

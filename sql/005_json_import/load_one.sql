@@ -171,11 +171,13 @@ begin
             end if;
         exception
             -- what the file's content can cause; the server's own trouble is not blamed on it
-            when integrity_constraint_violation or data_exception or program_limit_exceeded then
+            when integrity_constraint_violation or data_exception or program_limit_exceeded
+              or sqlstate 'MB012' then
                 get stacked diagnostics v_state = returned_sqlstate, v_message = message_text,
                                         v_detail = pg_exception_detail;
                 v_defects := array[row(
-                    '', 'MB422', concat_ws('; ', v_message, nullif(v_detail, '')), null
+                    '', case v_state when 'MB012' then 'MB427' else 'MB422' end,
+                    concat_ws('; ', v_message, nullif(v_detail, '')), null
                 )::json_import.defect];
         end;
         -- a bot may have made the same contact in this very moment: then look again

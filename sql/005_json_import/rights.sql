@@ -48,7 +48,7 @@ end
 $importer$;
 
 grant usage on schema core, security, audit, performance to app_importer;
-grant select on core.bots, core.bot_names, core.error_code to app_importer;
+grant select on core.bots, core.bot_names, core.error_code, core.bounds to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
 grant insert on core.stale_days to app_importer;
@@ -56,6 +56,9 @@ grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_messag
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
+    core.refuse_value(text, text, text), core.check_text(text, text, integer),
+    core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
+    core.check_json(jsonb, text, integer),
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
