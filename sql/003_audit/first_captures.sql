@@ -22,7 +22,7 @@ begin
     perform security.hand_over(s, 'app_auditor')
     from unnest(array['audit_partitions', 'audit']) as s;
     -- what was accepted before there was a log
-    perform audit.log_event('inventory_accepted', 'notice', security.acceptance_record(a))
+    perform audit.record_event('inventory_accepted', 'notice', security.acceptance_record(a))
     from security.acceptance as a
     order by a.acceptance_id;
 end

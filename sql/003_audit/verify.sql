@@ -38,7 +38,8 @@ with audited as (
               and t.tgenabled = 'A' and t.tgattr::text = ''
               and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
                                       'audit.record_truncate'::regproc)
-              and (t.tgqual is null or e.operation = 'UPDATE' and audit.has_derived(c.relation)
+              and (t.tgqual is null or e.operation = 'UPDATE'
+                   and c.relation = 'core.conversations'::regclass
                    and pg_get_triggerdef(t.oid) ~ e'WHEN \\(\\(CURRENT_USER <> ''app_upkeep''')))
     union all
     select 4, 'a write that names a leaf is refused', (
@@ -140,10 +141,10 @@ with audited as (
                            where to_regprocedure(hook)
                                  = to_regprocedure('audit.guard_leaf(regclass)'))
             union all
-            select 'audit.log_event(text, text, jsonb, bigint)',
+            select 'audit.hear_event(text, text, jsonb, bigint)',
                    exists (select from security.event_hook
                            where to_regprocedure(hook) = to_regprocedure(
-                               'audit.log_event(text, text, jsonb, bigint)'))
+                               'audit.hear_event(text, text, jsonb, bigint)'))
         ) as e (hook, is_there)
         where not e.is_there)
     union all
