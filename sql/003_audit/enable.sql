@@ -10,6 +10,7 @@ declare
     v_operation  text;
     v_trigger    text;
 begin
+    perform audit.require_auditable(p_table);
     foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
         v_trigger := 'audit_' || lower(v_operation);
         execute format(
