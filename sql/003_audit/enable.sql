@@ -22,9 +22,7 @@ begin
                 when 'UPDATE' then 'referencing old table as old_rows new table as new_rows'
                 when 'DELETE' then 'referencing old table as old_rows'
                 else '' end,
-            -- the counters' keeper writes derived columns of this table, and nothing else
-            case when v_operation = 'UPDATE' and p_table = 'core.conversations'::regclass
-                 then 'when (current_user <> ''app_upkeep'')' else '' end,
+            audit.capture_condition(p_table, v_operation),
             case v_operation when 'TRUNCATE' then 'audit.record_truncate'
                  else audit.capture_name(p_table, v_operation) end);
         execute format('alter table %s enable always trigger %I', p_table, v_trigger);
@@ -43,6 +41,50 @@ $func$;
 comment on function audit.attach(regclass) is
     'Gives a table the triggers that record its changes, in replica mode too, and its leaves the
 guard against writes past them; for the table''s owner.';
+
+create function audit.capture_condition(p_table regclass, p_operation text)
+returns text
+language sql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select case
+           -- the counters' keeper writes derived columns of this table, and nothing else
+           when p_operation = 'UPDATE' and p_table = 'core.conversations'::regclass
+               then 'when (current_user <> ''app_upkeep'')'
+           -- what a migration changes there, its acceptance says
+           when p_table in (select relation from security.inventoried_table)
+               then 'when (not security.in_migration())'
+           else ''
+       end
+$func$;
+
+comment on function audit.capture_condition(regclass, text) is
+    'When the trigger that records an operation on a table does not have to fire.';
+
+create function audit.forget(p_table regclass)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_operation  text;
+begin
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
+        execute format('drop trigger %I on %s', 'audit_' || lower(v_operation), p_table);
+    end loop;
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
+        execute format('drop function %s()', audit.capture_name(p_table, v_operation));
+    end loop;
+    delete from audit.marked_column where relation = p_table;
+    delete from audit.capture where relation = p_table;
+end
+$func$;
+
+comment on function audit.forget(regclass) is
+    'For rollbacks, before a table of configuration is dropped: nothing of its capture stays.';
 
 create function audit.record_truncate()
 returns trigger

@@ -25,7 +25,7 @@ grant execute on function audit.preview_rollback() to app_owner;
 -- who owns an audited table attaches its triggers
 grant execute on function
     audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),
-    audit.note_capture(jsonb),
+    audit.note_capture(jsonb), audit.capture_condition(regclass, text),
     audit.record_truncate(), audit.refuse_leaf_write()
 to app_owner, app_provisioner;
 grant execute on function audit.hear_event(text, text, jsonb, bigint), audit.refresh(regclass)
@@ -45,4 +45,4 @@ grant execute on function
     security.accept_facts(text, text[]), security.in_migration(), security.accepted_digest(),
     security.caller()
 to app_auditor;
-grant select on security.accepted_fact to app_auditor;
+grant select on security.accepted_fact, security.inventoried_table to app_auditor;

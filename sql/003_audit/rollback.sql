@@ -93,7 +93,7 @@ $captures$;
 -- Who may call what -----------------------------------------------------------
 
 revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table,
-    security.accepted_fact
+    security.accepted_fact, security.inventoried_table
 from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;
@@ -160,6 +160,8 @@ drop function audit.disable(regclass);
 drop function audit.refresh(regclass);
 drop function audit.enable(regclass, text);
 drop function audit.record_truncate();
+drop function audit.forget(regclass);
+drop function audit.capture_condition(regclass, text);
 drop function audit.attach(regclass);
 drop function audit.note_capture(jsonb);
 drop function audit.compile(regclass, text);

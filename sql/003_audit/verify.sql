@@ -19,6 +19,14 @@ with audited as (
         left join audit.capture as c using (relation)
         where coalesce(c.policy, 'off') = 'off')
     union all
+    select 1, 'every table of configuration is recorded', (
+        select string_agg(format('%s: select audit.enable(%1$L)', a.relation), ', ')
+        from security.inventoried_table as a
+        join pg_class as t on t.oid = a.relation
+            and t.relnamespace <> to_regnamespace('audit')  -- events tell what changes there
+        left join audit.capture as c using (relation)
+        where coalesce(c.policy, 'off') = 'off')
+    union all
     select 2, 'what is recorded are the columns that are there', (
         select string_agg(format('%s of %s', operation, relation), ', ')
         from audit.stale_captures())
@@ -38,9 +46,13 @@ with audited as (
               and t.tgenabled = 'A' and t.tgattr::text = ''
               and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
                                       'audit.record_truncate'::regproc)
-              and (t.tgqual is null or e.operation = 'UPDATE'
-                   and c.relation = 'core.conversations'::regclass
-                   and pg_get_triggerdef(t.oid) ~ e'WHEN \\(\\(CURRENT_USER <> ''app_upkeep''')))
+              and coalesce(substring(pg_get_triggerdef(t.oid) from e' WHEN \\(\\((.*)\\)\\) '), '')
+                  = case audit.capture_condition(c.relation, e.operation)
+                        when 'when (not security.in_migration())' then
+                            'NOT security.in_migration()'
+                        when 'when (current_user <> ''app_upkeep'')' then
+                            'CURRENT_USER <> ''app_upkeep''::name'
+                        else '' end))
     union all
     select 4, 'a write that names a leaf is refused', (
         select string_agg(l.leaf::text, ', ')
