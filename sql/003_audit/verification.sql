@@ -175,8 +175,8 @@ where s.seal_id > 1 and (
         or l.occurred_at < (
             select max(q.sealed_at)
             from audit.seal as q
-            where q.seal_id < s.seal_id and q.cluster = s.cluster
-              and q.xid_max <= l.transaction_id) - interval '5 s'))
+            where q.seal_id < s.seal_id
+              and (q.xid_max <= l.transaction_id or q.cluster <> s.cluster)) - interval '5 s'))
 $func$;
 
 comment on function audit.check_times() is
