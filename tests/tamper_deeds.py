@@ -242,9 +242,9 @@ DEEDS = [
     }),
     *group("super_admin", Refused("MB208"), {
         "a super_admin compiles no table that its owner does not audit":
-            "select audit.compile('core.leaf_hook', 'keys')",
+            "select audit.compile('core.bot_names', 'keys')",
         "a super_admin marks no column of a table that is not audited":
-            "select audit.mark_column('core.bot_table', 'on_bot_drop', 'secret')",
+            "select audit.mark_column('core.bot_names', 'name', 'secret')",
     }),
     *group("app_auditor", Refused("MB108", "update of bot_id"), {
         "an erasure moves no entry to another bot": ERASED_AS % (BLANKED + "bot_id = {same}"),
