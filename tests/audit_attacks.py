@@ -139,7 +139,7 @@ REFUSED = [
         "a super_admin replaces no verification":
             "create or replace function audit.verify_seals(bigint, text) returns boolean"
             " language sql as 'select true'",
-        "a super_admin enables nothing new": "select audit.enable('core.error_code')",
+        "a super_admin enables nothing new": "select audit.enable('core.bot_names')",
     }),
     *group("super_admin", Refused("MB209"), {
         f"a super_admin claims no {kind}": f"select audit.log_event('{kind}', 'info', '{{}}')"
@@ -160,7 +160,7 @@ REFUSED = [
         "the log is not told to record itself": "select audit.enable('audit.events')",
         "no policy off is enabled": "select audit.enable('core.messages', 'off')",
         "no policy is no policy": "select audit.compile('core.messages', null)",
-        "what is not audited is not disabled": "select audit.disable('core.error_code')",
+        "what is not audited is not disabled": "select audit.disable('core.bot_names')",
         "no leaf is enabled": f"select audit.compile('{LOG}', 'keys')",
     }),
     *group("bot", Refused("MB204", "which is no uuid"), {
