@@ -130,7 +130,6 @@ drop function security.accepted_digest();
 drop table security.acceptance;
 drop table security.accepted_fact;
 drop function security.inventory();
-drop function security.facts_about(name);
 drop function security.relation_facts(oid[]);
 drop function security.catalog_facts();
 drop function security.other_facts(oid[]);

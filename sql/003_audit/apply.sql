@@ -34,6 +34,7 @@ select security.expect_inventory();
 -- What proves it
 \ir seals.sql
 \ir sealing.sql
+\ir own_events.sql
 \ir verification.sql
 
 -- How an entry ends

@@ -63,6 +63,8 @@ grant execute on function
 to app_super_admin, app_owner;
 grant execute on procedure performance.maintain() to app_super_admin, app_owner;
 grant execute on function performance.metric_rows(), performance.slow_query_rows() to app_backup;
+-- whose updates of the tasks are on record
+grant execute on function security.in_migration() to app_maintainer;
 grant execute on function performance.follow_bots() to app_owner;  -- attaches it to new leaves
 
 do $owner$
@@ -72,6 +74,10 @@ begin
         'performance.task', '{task}',
         '{every,keep,created_at,started_at,succeeded_at,duration,result,error}');
     perform security.inventory_rows('performance.probe', '{probe}', '{warning,critical}');
+    perform audit.mark_column('performance.task', c, 'derived')
+    from unnest(array['started_at', 'succeeded_at', 'duration', 'result', 'error']) as c;
+    perform audit.enable(t) from unnest(array[
+        'performance.monthly_table', 'performance.task', 'performance.probe']::regclass[]) as t;
     perform audit.note_capture('{"by": "004_performance"}');
     perform security.hand_over('performance', 'app_maintainer');
 end

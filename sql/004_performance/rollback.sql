@@ -33,6 +33,8 @@ revoke all on all tables in schema core from app_maintainer;
 revoke all on all functions in schema core, security, audit from app_maintainer;
 revoke all on schema core, security, audit from app_maintainer;
 
+select audit.forget(t) from unnest(array[
+    'performance.monthly_table', 'performance.task', 'performance.probe']::regclass[]) as t;
 delete from security.inventoried_table
 where relation in ('performance.monthly_table'::regclass, 'performance.task'::regclass,
                    'performance.probe'::regclass);

@@ -99,6 +99,11 @@ begin
         raise notice 'without the right to set session_replication_role an import checks each '
                      'message''s foreign key by itself: slower, equally safe';
     end if;
+    -- a path names a chat: that it changed is on record, not what it was
+    perform audit.mark_column('json_import.file', c, 'secret')
+    from unnest(array['path', 'chat_id', 'wrapper', 'reason']) as c;
+    perform audit.enable('json_import.file');
+    update core.bot_table set is_audited = true where relation = 'json_import.file'::regclass;
     perform audit.note_capture('{"by": "005_json_import"}');  -- one of its functions was granted
     perform security.hand_over('json_import', 'app_importer');
 end

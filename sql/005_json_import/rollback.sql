@@ -198,6 +198,7 @@ drop function json_import.to_chat_id(text);
 delete from core.bot_table
 where relation in (
     select oid from pg_class where relnamespace = 'json_import'::regnamespace);
+select audit.forget('json_import.file');
 drop table json_import.profile_source;
 drop table json_import.kept_bytes;
 drop table json_import.reject;
