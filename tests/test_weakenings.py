@@ -39,8 +39,12 @@ DEFINER_ELSEWHERE = "no function elsewhere runs as a superuser, or as a role of 
 LEAKPROOF = "no function but the server's is declared leakproof"
 # logins and the database
 MARKED = "every bot's login bears the mark of this database and this bot"
-LEFT_OVER = "no login is left over from an earlier database of this name"
+LEFT_OVER = "no login is left over from a bot that is gone"
 HAS_LOGIN = "every bot has a login"
+HELD = "no other database has the logins of this installation"
+HAS_ID = "the installation has its id"
+BY_HAND = "every admin and worker was made by a function of ours"
+GONE = "no login is left over from a database that is gone"
 PUBLIC = "nobody gets anything on the database by being public"
 CONNECT = "CONNECT is each login's own, and only the provisioner hands it on"
 MAKES = "no bot, admin or worker may make a schema, or anything in one, or a temporary table"
@@ -453,8 +457,16 @@ ROLES = [
 
 DATABASE = [
     ("comment on role {bot} is null", MARKED, "{bot}: no mark"),
-    ("comment on role {bot} is 'bot 1 of database another'", MARKED, "of database another"),
-    ("comment on role {bot} is 'admin of database {db}'", MARKED, "{bot}: admin of database"),
+    *((f"""do $$ begin execute format('comment on role %I is %L', '{whose}', {mark}); end $$""",
+       check, named) for whose, mark, check, named in (
+        ("{bot}", "security.mark('bot 1') || '0'", MARKED, "{bot}: bot 1 of installation"),
+        ("{bot}", "security.mark('admin')", MARKED, "{bot}: admin of installation"),
+        ("{ann}", "replace(security.mark('admin'), 'database ', 'database 1')", HELD,
+         "still has the logins {ann}"),
+        ("{owner}", "security.mark('worker')", BY_HAND, "{owner}, marked as worker"),
+        ("{owner}", "format('admin of installation %s, database 9', gen_random_uuid())", GONE,
+         "{owner}"))),
+    ("delete from security.installation", HAS_ID, "security.installation is empty"),
     ("alter role {bot} rename to bot_987654321", MARKED, "bot_987654321"),
     ("alter role {ann} rename to bot_987654321", MARKED, "bot_987654321"),
     ("alter role {other} rename to old; alter role {bot} rename to {other}", MARKED, "{other}: "),
@@ -907,7 +919,7 @@ REPLACED = [
     ("security.refuse_write() returns trigger", "return null;", None,
      "update core.bot_metrics set bot_id = bot_id", "MB108", None),
     ("security.caller() returns name", "return '{other}';", "{bot}",
-     "select security.get_bot_token()", None, "secret"),
+     "select security.get_bot_token()", None, "MB125"),
     ("security.may_see(p_bot_id bigint) returns boolean", "return true;", "{nobody}",
      "select count(*) from security.list_bots()", 0, 2),
     ("security.require_verifier(p_verifier text) returns void", "return;", "{chief}",

@@ -80,7 +80,7 @@ from login
 where rolname ~ '^bot_[1-9][0-9]*$' and not is_marked
   and oid in (select * from security.connecting_roles())
 union all
-select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
+select 'no login is left over from a bot that is gone', count(*) = 0, 'notice',
        string_agg(format('%s (%s): drop role %1$I', rolname,
                          shobj_description(oid, 'pg_authid')), ', ')
 from login where kind ~ '^bot ' and not is_marked

@@ -31,11 +31,10 @@ with ours as materialized (
     select role from ours
     union all
     -- made for another database of the cluster, and not let in here
-    select d.objoid
-    from pg_shdescription as d
-    where d.classoid = 'pg_authid'::regclass and d.objoid not in (select role from ours)
-      and d.description ~ '^(bot [1-9][0-9]*|admin|worker) of database '
-      and d.objoid not in (select * from security.connecting_roles())
+    select m.role
+    from security.marks() as m
+    where m.role not in (select role from ours)
+      and m.role not in (select * from security.connecting_roles())
 ), sister as materialized (
     -- who owns another database of the cluster, where our roles serve: a rule gives notice of them
     select datdba as role from pg_database

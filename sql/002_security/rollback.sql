@@ -46,10 +46,12 @@ drop function security.check_pair();
 drop function security.check_policies();
 drop function security.check_tables();
 drop function security.kept_tables();
+drop function security.check_installation();
 drop function security.check_logins();
 drop function security.check_strangers();
 drop function security.check_members();
 drop function security.check_roles();
+drop function security.act_as(bigint);
 drop function security.exceptions(text);
 drop table security.rule_exception;
 
@@ -98,6 +100,11 @@ revoke all on all functions in schema core, core_upkeep
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
+drop function security.lost_logins();
+drop function security.claim_logins();
+drop function security.take_over_logins();
+drop function security.copy_settings(name[], oid);
+drop function security.claimable_logins();
 drop function security.protect_database();
 drop function security.admit_logins();
 drop function security.connecting_roles();
@@ -203,9 +210,12 @@ drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);
 drop function security.await_turn();
 drop function security.require_verifier(text);
+drop table security.made_login;
+drop function security.marks();
 drop function security.login_kind(oid);
 drop function security.marked_logins();
 drop function security.mark(text);
+drop table security.installation;
 drop function security.run_event_hooks(text, jsonb, bigint);
 drop table security.event_hook;
 delete from core.bot_table
