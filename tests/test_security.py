@@ -65,6 +65,11 @@ def another(conn: psycopg.Connection, kind: str) -> str:
     return mark_of(conn, kind) + "0"
 
 
+def provisioner(conn: psycopg.Connection) -> str:
+    """The role that makes this installation's logins."""
+    return call(conn, "select security.provisioner()")
+
+
 def roles(conn: psycopg.Connection) -> set[str]:
     return {name for name, in conn.execute("select rolname from pg_roles")}
 
@@ -307,7 +312,7 @@ def test_a_bot_whose_login_is_not_ours_is_not_touched(conn: psycopg.Connection):
 def test_a_bot_that_lost_its_login_gets_another_with_its_limits(conn: psycopg.Connection):
     bot = create_bot(conn)
     call(conn, f"select security.set_bot_limits({bot}, 3, '5 s', '6 s')")
-    conn.execute("set role app_provisioner")
+    conn.execute(f"set role {provisioner(conn)}")
     conn.execute(f"select security.drop_role('bot_{bot}')")
     conn.execute("reset role")
     for function in (f"drop_bot({bot})", f"rotate_bot_password({bot}, '{verifier(conn, 'x')}')"):
@@ -601,7 +606,7 @@ def test_a_copy_of_a_database_lets_in_none_of_its_logins(cluster: Database, data
             "select a.privilege_type, a.grantee::regrole::text from pg_database as d"
             " cross join lateral aclexplode(d.datacl) as a"
             " where d.datname = current_database() and a.grantee <> d.datdba")] == [
-            ("CONNECT", "app_provisioner")]
+            ("CONNECT", copy.execute("select security.provisioner()")[0][0])]
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             copy.connect(user="bot_1")
         # the rows are there, their logins are another database's: that is said, and no fault
@@ -617,10 +622,10 @@ def test_a_database_that_lost_its_rights_lets_its_own_logins_in_again(
     bot, own = make_bot(database)
     with database.connect() as conn:
         name = person(conn)
-        conn.execute(sql.SQL("set role app_provisioner;"
+        conn.execute(sql.SQL("set role {3};"
                              "revoke connect on database {0} from {1}, {2}; reset role;"
                              "grant all on database {0} to public").format(
-            *map(sql.Identifier, (database.name, name, f"bot_{bot}"))))
+            *map(sql.Identifier, (database.name, name, f"bot_{bot}", provisioner(conn)))))
         assert "nobody gets anything on the database by being public" in failed_checks(conn)
         assert call(conn, "select security.protect_database()") == 2
         assert not failed_checks(conn)

@@ -414,7 +414,8 @@ ROLES = [
       for role, power in (
           ("app_bot", "login"), ("app_super_admin", "login"), ("app_owner", "superuser"),
           ("app_upkeep", "createrole"), ("app_backup", "bypassrls"), ("app_importer", "createdb"),
-          ("app_provisioner", "replication"), ("app_provisioner", "nocreaterole"))),
+          ("{provisioner}", "replication"), ("{provisioner}", "nocreaterole"),
+          ("app_provisioner", "createrole"))),
     *((f"alter role {role} {power}", PLAIN, role)
       for role, power in (
           ("{bot}", "superuser"), ("{ann}", "superuser"), ("{worker}", "createrole"),
@@ -425,7 +426,7 @@ ROLES = [
     *((f"grant {role} to {{bot}}", ONLY_BOT, f"{{bot}} of {role}")
       for role in ("app_admin", "app_super_admin", "{other}", "app_owner", "pg_read_all_data",
                    "{chief}")),
-    ("revoke app_bot from {bot} granted by app_provisioner", ONLY_BOT, "{bot} of nothing"),
+    ("revoke app_bot from {bot} granted by {provisioner}", ONLY_BOT, "{bot} of nothing"),
     *((f"grant {role} to {member}", ONLY_LEVEL, f"{member} of {role}")
       for role, member in (("app_owner", "{ann}"), ("pg_write_all_data", "{chief}"),
                            ("app_bot", "{worker}"), ("app_admin", "{worker}"),
@@ -443,6 +444,7 @@ ROLES = [
     (f"{TO_MALLORY} alter database template1 owner to mallory; grant app_owner to mallory",
      SISTER_OWNER, "mallory of app_owner"),
     (f"{TO_MALLORY} grant app_provisioner to mallory", ACTS_FOR_OWNER, "of app_provisioner"),
+    (f"{TO_MALLORY} grant {{provisioner}} to mallory", ACTS_FOR_OWNER, "of {provisioner}"),
     (f"{TO_MALLORY} grant app_admin to mallory", UNMADE, "mallory of app_admin"),
     (f"{TO_MALLORY} grant app_backup to mallory", UNMADE, "mallory of app_backup"),
     ("revoke app_base from app_bot", LEVELS, "app_bot of app_base"),
@@ -451,8 +453,8 @@ ROLES = [
       for role, member in (("app_owner", "app_bot"), ("app_backup", "app_admin"),
                            ("pg_read_all_data", "app_bot"), ("{bot}", "app_super_admin"))),
     ("grant app_provisioner to app_importer", ACCEPTED,
-     "membership owner of json_import in owner of security"),
-    ("grant app_owner to app_provisioner", ACCEPTED, "membership owner of security in owner of"),
+     "membership owner of json_import in rights of the provisioner"),
+    ("grant app_owner to {provisioner}", ACCEPTED, "membership owner of security in owner of"),
 ]
 
 DATABASE = [
@@ -869,6 +871,7 @@ def names(clone_of_module: Database) -> dict[str, str]:
                      " security.create_admin(%(chief)s, p_is_super => true),"
                      " security.create_worker(%(worker)s, array[%(id)s::bigint]),"
                      " security.grant_bot_to_admin(%(id)s, %(ann)s)", made)
+        (made["provisioner"],) = conn.execute("select security.provisioner()").fetchone()
         made["month"], made["next_month"] = (month for month, in conn.execute(
             "select core.leaf_name('audit.security_audit_log', to_char((now() + n * interval"
             """ '1 month') at time zone 'UTC', '"y"YYYY"m"MM')) from generate_series(0, 1) as n"""))
@@ -961,7 +964,7 @@ def test_a_worker_that_inherits_a_bot_is_found(
             watched.execute("alter role {worker} inherit".format(**names))
         else:
             watched.execute("grant {other} to {worker} with inherit true"
-                            " granted by app_provisioner".format(**names))
+                            " granted by {provisioner}".format(**names))
         assert findings(watched) == {IDLE_WORKER: names["worker"]}
 
 

@@ -14,6 +14,8 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir error_codes.sql
 
 -- Who there is
+\ir installation.sql
+\ir shared_roles.sql
 \ir roles.sql
 \ir caller.sql
 
@@ -23,7 +25,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who logs in
 \ir event_hooks.sql
-\ir installation.sql
+\ir marks.sql
 \ir logins.sql
 \ir bot_limits.sql
 \ir bots.sql

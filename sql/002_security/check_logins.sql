@@ -96,7 +96,7 @@ select 'CONNECT is each login''s own, and only the provisioner hands it on', cou
        'critical', string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
 from granted
 where grantee <> 0 and not is_owners and not (privilege_type = 'CONNECT' and (
-    rolname = 'app_provisioner' or is_login and not is_grantable))
+    rolname = (select security.provisioner()) or is_login and not is_grantable))
 union all
 select 'no bot, admin or worker may make a schema, or anything in one, or a temporary table',
        count(*) = 0, 'critical', string_agg(rolname, ', ')

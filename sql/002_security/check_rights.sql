@@ -45,7 +45,8 @@ where kind = 'level'
            'source_file_id'))
 union all
 select 'nobody has a right on the tokens', count(*) = 0, 'critical', string_agg(shown, ', ')
-from granted where relation = 'security.bot_token'::regclass
+from granted
+where relation = 'security.bot_token'::regclass and grantee <> 'app_provisioner'::regrole
 union all
 select 'nobody enters core_partitions, but app_backup', count(*) = 0, 'critical',
        string_agg(format('%s to %s', a.privilege_type, a.grantee::regrole), ', ')

@@ -67,6 +67,7 @@ declare
     v_here     oid := (select oid from pg_database where datname = current_database());
     v_logins   name[];
     v_holder   record;
+    v_login    security.made_login;
 begin
     perform security.await_turn();
     for v_holder in
@@ -75,11 +76,11 @@ begin
         left join pg_database as d on d.oid::text = c.held_by
         group by 1, 2, 3
     loop
-        execute (
-            select string_agg(format('comment on role %I is %L', m.login, security.mark(m.kind)),
-                              '; ')
-            from security.made_login as m
-            where m.login = any (v_holder.logins));
+        for v_login in
+            select m.* from security.made_login as m where m.login = any (v_holder.logins)
+        loop
+            execute format('comment on role %I is %L', v_login.login, security.mark(v_login.kind));
+        end loop;
         if v_holder.oid is not null then
             perform security.copy_settings(v_holder.logins, v_holder.oid);
             execute format('revoke connect on database %I from %s', v_holder.datname, (

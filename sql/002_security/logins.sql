@@ -1,4 +1,4 @@
--- What makes a login, and how a login made here is known.
+-- What makes a login.
 
 create table security.made_login (
     login    name         not null,

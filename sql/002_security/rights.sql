@@ -67,7 +67,9 @@ do $owners$
 begin
     perform security.hand_over(s, 'app_owner') from unnest(array['core_partitions', 'core']) as s;
     perform security.hand_over('core_upkeep', 'app_upkeep');
+    execute format('comment on role %I is %L', security.provisioner(),
+                   security.mark('provisioner'));
     perform security.protect_database();
-    perform security.hand_over('security', 'app_provisioner');
+    perform security.hand_over('security', security.provisioner());
 end
 $owners$;

@@ -61,7 +61,8 @@ do $database$
 declare
     v_privileges  text := (select string_agg(privilege, ', ') from security.public_right);
 begin
-    execute format('revoke all on database %I from app_provisioner', current_database());
+    execute format('revoke all on database %I from %I', current_database(),
+                   security.provisioner());
     if v_privileges is not null then
         execute format('grant %s on database %I to public', v_privileges, current_database());
     end if;
@@ -215,7 +216,6 @@ drop function security.marks();
 drop function security.login_kind(oid);
 drop function security.marked_logins();
 drop function security.mark(text);
-drop table security.installation;
 drop function security.run_event_hooks(text, jsonb, bigint);
 drop table security.event_hook;
 delete from core.bot_table
@@ -250,12 +250,12 @@ drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
 
-revoke all on schema security from app_bot, app_owner;
+revoke all on schema security from app_bot, app_owner, app_provisioner;
 do $roles$
 begin
     perform security.let_go(r)
-    from unnest(array['app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
-                      'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
+    from unnest(array[security.provisioner(), 'app_provisioner', 'app_backup', 'app_upkeep',
+                      'app_owner', 'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
 end
 $roles$;
 
@@ -263,6 +263,10 @@ drop function security.let_go(text);
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
+drop function security.require_shared_roles();
+drop function security.sister_provisioners();
+drop function security.provisioner();
+drop table security.installation;
 
 -- What everything else names --------------------------------------------------
 
