@@ -1007,13 +1007,14 @@ SISTERS = [
     Attack("a sister's bots are in no list of ours", "super_admin",
            ("select bot_id from security.list_bots() order by 1",),
            rows("{me}", "{same}", "{far}")),
-    Attack("who migrated a sister without being a superuser acts for the definers here, too",
+    Attack("who migrated a sister without being a superuser does not connect here",
            "sister_owner", (Login("select count(*) from core.messages", {"dbname": "{db}"}),),
-           rows("68"), kind="residue", installed="superuser"),
-    Attack("the check of rules names who migrated a sister", "super_admin",
-           ("select ok, severity from security.check()"
-            " where check_name ~ '^no owner of another database acts'",),
-           rows("False | notice"), installed="superuser"),
+           Refused("FATAL", "permission denied for database"), installed="superuser"),
+    Attack("who migrated a sister becomes no provisioner of ours, from 16 on", "sister_owner",
+           ("select rolname, pg_has_role(oid, 'usage') from pg_roles"
+            " where rolname ~ '^app_provisioner_' and pg_has_role(oid, 'member')"
+            " and rolname <> security.provisioner()",),
+           rows(), installed="superuser"),
 ]
 
 # What is left open, with its exact extent; SECURITY.md names each cure.
