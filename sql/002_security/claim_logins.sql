@@ -105,6 +105,42 @@ $func$;
 comment on function security.take_over_logins() is
     'The part of security.claim_logins() that takes the provisioner''s rights.';
 
+create function security.let_provisioner_administer()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_login  name;
+begin
+    if current_setting('server_version_num')::integer < 160000 then
+        return;
+    end if;
+    for v_login in
+        select r.rolname
+        from security.made_login as l
+        join pg_roles as r on r.rolname = l.login
+        where not pg_has_role(security.provisioner(), r.oid, 'member with admin option')
+        order by r.rolname
+    loop
+        execute format('grant %I to %I with admin ', v_login, security.provisioner())
+                || case when current_setting('server_version_num')::integer >= 160000
+                        then 'true, inherit false, set false' else 'option' end;
+    end loop;
+exception when insufficient_privilege then
+    raise exception using
+        errcode = 'MB101',
+        message = format('the provisioner may not administer login %s', v_login),
+        detail  = 'A login that was made before PostgreSQL 16 lacks that grant after a move.',
+        hint    = 'Call security.claim_logins() once as a superuser.';
+end
+$func$;
+
+comment on function security.let_provisioner_administer() is
+    'Lets the provisioner change and drop the logins made here, as on 16 and newer who makes a role
+may; a move from 15 brings no such grant along. MB101: that takes a superuser.';
+
 create function security.claim_logins()
 returns integer
 language plpgsql
@@ -113,6 +149,7 @@ as $func$
 begin
     perform security.require_acceptor();
     perform security.protect_database();
+    perform security.let_provisioner_administer();
     return security.take_over_logins();
 end
 $func$;
@@ -122,7 +159,7 @@ comment on function security.claim_logins() is
 no other''s. Marks them anew, lets them connect here and no longer to the database that had them,
 gives them their limits, and here the settings that they had there. On record in the audit log;
 returns how many were taken over. Their connections there go on until they end. For the database''s
-owner; MB113: for somebody else.';
+owner. MB113: for somebody else; MB101: after a move from 15 it takes a superuser once.';
 
 create function security.lost_logins()
 returns table (what_happened text, is_gone boolean)

@@ -103,6 +103,7 @@ revoke all on schema core, core_partitions, core_upkeep
 
 drop function security.lost_logins();
 drop function security.claim_logins();
+drop function security.let_provisioner_administer();
 drop function security.take_over_logins();
 drop function security.copy_settings(name[], oid);
 drop function security.claimable_logins();
