@@ -24,7 +24,7 @@ CHANGES = [
     ("create role mallory superuser", "stranger role mallory"),
     ("create role mallory replication", "stranger role mallory"),
     ("create role mallory login; grant app_owner to mallory", "membership role mallory in owner"),
-    ("grant app_provisioner to app_maintainer", "membership owner of performance in owner of"),
+    ("grant app_provisioner to app_maintainer", "membership owner of performance in rights of"),
     ("alter role app_owner connection limit 5", "role owner of core, core_partitions"),
     ("alter role app_backup valid until '2030-01-01'", "role reader for backups"),
     ("alter role app_bot set row_security = off", "setting row_security for level bot"),

@@ -182,7 +182,9 @@ begin
             message = format('bot %s has no login of this database', p_bot_id),
             detail  = format('Role %s: %s.', v_login, case when to_regrole(v_login) is null
                              then 'not there' else 'without this database''s mark' end),
-            hint    = format('If it is not there: select security.create_bot_login(%s).', p_bot_id);
+            hint    = format('If it is not there: select security.create_bot_login(%s). If another '
+                             'database has it: select security.claim_logins(), as the owner.',
+                             p_bot_id);
     end if;
     return v_login;
 end

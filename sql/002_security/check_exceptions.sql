@@ -7,7 +7,8 @@ create table security.rule_exception (
 
     constraint rule_exception_pk      primary key (rule, object),
     constraint rule_exception_rule_ck check (
-        rule in ('unpinned path', 'replica mode', 'shared table', 'superuser''s grant'))
+        rule in ('unpinned path', 'replica mode', 'shared table', 'public routine',
+                 'superuser''s grant'))
 );
 
 comment on table security.rule_exception is
@@ -16,6 +17,7 @@ its own, and removes them again.';
 comment on column security.rule_exception.rule is
     'unpinned path: a routine without a search_path of its own; replica mode: a routine that sets
 session_replication_role; shared table: every bot may read it, no row of it is one bot''s;
+public routine: everybody may execute it, so its schema lets everybody in;
 superuser''s grant: what a role of ours has in the cluster as soon as a superuser migrates, here or
 in a sister database: no difference when it appears.';
 comment on column security.rule_exception.object is

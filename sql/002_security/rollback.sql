@@ -47,10 +47,12 @@ drop function security.check_bounds();
 drop function security.check_policies();
 drop function security.check_tables();
 drop function security.kept_tables();
+drop function security.check_installation();
 drop function security.check_logins();
 drop function security.check_strangers();
 drop function security.check_members();
 drop function security.check_roles();
+drop function security.act_as(bigint);
 drop function security.exceptions(text);
 drop table security.rule_exception;
 
@@ -60,7 +62,8 @@ do $database$
 declare
     v_privileges  text := (select string_agg(privilege, ', ') from security.public_right);
 begin
-    execute format('revoke all on database %I from app_provisioner', current_database());
+    execute format('revoke all on database %I from %I', current_database(),
+                   security.provisioner());
     if v_privileges is not null then
         execute format('grant %s on database %I to public', v_privileges, current_database());
     end if;
@@ -99,6 +102,12 @@ revoke all on all functions in schema core, core_upkeep
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
+drop function security.lost_logins();
+drop function security.claim_logins();
+drop function security.let_provisioner_administer();
+drop function security.take_over_logins();
+drop function security.copy_settings(name[], oid);
+drop function security.claimable_logins();
 drop function security.protect_database();
 drop function security.admit_logins();
 drop function security.connecting_roles();
@@ -204,6 +213,8 @@ drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);
 drop function security.await_turn();
 drop function security.require_verifier(text);
+drop table security.made_login;
+drop function security.marks();
 drop function security.login_kind(oid);
 drop function security.marked_logins();
 drop function security.mark(text);
@@ -241,12 +252,12 @@ drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
 
-revoke all on schema security from app_bot, app_owner;
+revoke all on schema security from app_bot, app_owner, app_provisioner;
 do $roles$
 begin
     perform security.let_go(r)
-    from unnest(array['app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
-                      'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
+    from unnest(array[security.provisioner(), 'app_provisioner', 'app_backup', 'app_upkeep',
+                      'app_owner', 'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
 end
 $roles$;
 
@@ -254,6 +265,10 @@ drop function security.let_go(text);
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
+drop function security.require_shared_roles();
+drop function security.sister_provisioners();
+drop function security.provisioner();
+drop table security.installation;
 
 -- What everything else names --------------------------------------------------
 
