@@ -230,7 +230,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "within": ("select performance.task_roll_up()",
                    "select count(*) > 0 from performance.readings()",
                    "select performance.roll_up_bots(array[{mine}], array['{}'::datemultirange])",
-                   "select performance.roll_up_totals()",
+                   "select performance.roll_up_totals(array[{mine}::bigint])",
                    "select count(*) > 0"
                    " from performance.day_metrics({mine}, '2025-01-01', now()::date)",
                    "select count(*) > 0 from performance.our_indexes()",

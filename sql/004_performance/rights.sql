@@ -3,13 +3,14 @@
 do $protect$
 begin
     perform security.ensure_owner('app_maintainer');
-    perform security.protect('performance.bot_total');
+    perform security.protect(t), security.admit_admins(t),
+            security.admit(t, 'app_super_admin', 'select'),
+            security.admit(t, 'app_backup', 'select')
+    from unnest(array['performance.bot_total', 'performance.bot_fault']::regclass[]) as t;
     perform security.admit_bots('performance.bot_total');
-    perform security.admit_admins('performance.bot_total');
-    perform security.admit('performance.bot_total', r, 'select')
-    from unnest(array['app_super_admin', 'app_backup']) as r;
     perform security.admit(t, 'app_maintainer', c)
-    from (values ('performance.bot_total', 'all'), ('core.bot_metrics', 'all'),
+    from (values ('performance.bot_total', 'all'), ('performance.bot_fault', 'all'),
+                 ('core.bot_metrics', 'all'), ('core.stale_days', 'insert'),
                  ('core.girls_profiles', 'select'), ('core.conversations', 'select'),
                  ('core.messages', 'select'), ('core.bots', 'select'), ('core.bots', 'update'),
                  ('core.stale_days', 'select'), ('core.stale_days', 'delete')) as u (t, c);
@@ -41,9 +42,10 @@ grant select (bot_id, conversation_id, profile_id, started_at, last_message_at)
 grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no text
     on core.messages to app_maintainer;
 grant select, insert, update, delete on core.bot_metrics to app_maintainer;
-grant select, delete on core.stale_days to app_maintainer;
+grant select, insert, delete on core.stale_days to app_maintainer;
 grant select on core.bot_table to app_maintainer;
 grant execute on function
+    core.first_time(), core.end_time(), core.storable_years(),
     core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
     security.policy_bot_id(), security.policy_user(),
@@ -54,6 +56,7 @@ to app_maintainer;
 grant usage on schema performance to app_bot, app_backup, app_owner, app_provisioner;
 grant select on performance.bot_total, performance.bot_activity_summary,
                 performance.daily_metrics_summary to app_bot;
+grant select on performance.bot_fault to app_admin;
 grant select on all tables in schema performance to app_super_admin, app_backup;
 grant execute on function
     performance.due_tasks(), performance.preview_maintain(), performance.run_task(text, boolean),

@@ -61,6 +61,7 @@ drop function performance.probe_database_size();
 drop function performance.probe_dead_rows();
 drop function performance.probe_partition_size();
 drop function performance.probe_partition_rows();
+drop function performance.probe_bot_faults();
 drop function performance.probe_bot_reply();
 drop function performance.probe_bot_last_message();
 drop function performance.probe_bot_messages();
@@ -99,11 +100,18 @@ drop function performance.slow_query_rows();
 drop view performance.daily_metrics_summary;
 drop view performance.bot_activity_summary;
 drop function performance.roll_up_metrics(date);
-drop function performance.roll_up_totals();
+drop function performance.roll_up_each(bigint[],datemultirange[]);
+drop function performance.roll_up_totals(bigint[]);
 drop function performance.roll_up_bots(bigint[],datemultirange[]);
 drop function performance.day_metrics(bigint,date,date);
+drop function performance.note_odd_starts(bigint[]);
+drop function performance.known_days();
+drop function performance.note_fault(bigint,text,text,text);
+drop function performance.is_servers_trouble(text);
 drop table performance.last_roll_up;
-delete from core.bot_table where relation = 'performance.bot_total'::regclass;
+delete from core.bot_table
+where relation in ('performance.bot_fault'::regclass, 'performance.bot_total'::regclass);
+drop table performance.bot_fault;
 drop table performance.bot_total;
 -- What keeps core fast --------------------------------------------------------
 
