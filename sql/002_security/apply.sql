@@ -29,6 +29,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir logins.sql
 \ir bot_limits.sql
 \ir bots.sql
+\ir sessions_in_the_way.sql
 \ir drop_bot.sql
 \ir admins_and_workers.sql
 \ir tokens.sql

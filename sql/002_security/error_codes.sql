@@ -1,4 +1,4 @@
--- Error codes MB101 to MB129.
+-- Error codes MB101 to MB139.
 
 insert into core.error_code (code, name, meaning, remedy) values
     ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
@@ -42,4 +42,6 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB124', 'not_this_bot',     'A login may not act as this bot.',
         'Give it the bot: security.grant_bot_to_admin.'),
     ('MB125', 'token_is_the_bots', 'A token was asked for by a login that is not the bot''s.',
-        'Log in as the bot, or as a worker that was given it.');
+        'Log in as the bot, or as a worker that was given it.'),
+    ('MB130', 'in_the_way',       'Another session holds a lock for longer than is waited for it.',
+        'Repeat it; end the session that the message names if it is in the way again.');

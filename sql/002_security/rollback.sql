@@ -200,6 +200,10 @@ drop function security.delete_rows(bigint, text[]);
 drop function security.has_rows(bigint);
 drop function security.drop_role(text);
 drop function security.end_connections(text);
+drop function security.refuse_to_wait(text, text);
+drop function security.clear_the_way_to(bigint, text);
+drop function security.clear_the_way(regclass[], text, bigint);
+drop function security.holders(regclass[], bigint);
 drop function security.rotate_bot_password(bigint, text);
 drop function security.require_bot(bigint);
 drop function security.create_bot_login(bigint, text);
@@ -272,6 +276,6 @@ drop table security.installation;
 
 -- What everything else names --------------------------------------------------
 
-delete from core.error_code where code between 'MB101' and 'MB129';
+delete from core.error_code where code between 'MB101' and 'MB139';
 
 drop schema security;

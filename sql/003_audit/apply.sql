@@ -38,6 +38,7 @@ select security.expect_inventory();
 \ir verification.sql
 
 -- How an entry ends
+\ir claims.sql
 \ir retention.sql
 \ir erasure.sql
 

@@ -230,7 +230,7 @@ begin
                              quote_nullable(left(p_reason, 40))),
             hint    = 'Say why, for the record, in 1 to 1000 characters.';
     end if;
-    lock table audit.seal in share row exclusive mode;  -- no entry gets its seal meanwhile
+    perform audit.claim_seals('nothing was erased');  -- no entry gets its seal meanwhile
     perform set_config('audit.erasing', txid_current()::text, true);
     select array_agg(e.entry_id), sum(e.row_count),
            jsonb_object_agg(e.entry_id, encode(e.was, 'hex'))
@@ -263,4 +263,5 @@ comment on function audit.erase(bigint, bigint, text) is
 and returns how many rows that were. The log stays provable, the erasure is on record with its
 reason. What the tables still hold is not touched: delete it first, its last values are logged, and
 then erased. Found is what has profile_id or conversation_id; what a table says of a person without
-either (by a message''s id, a chat''s, a name) is not. MB207: nothing to erase, or no reason.';
+either (by a message''s id, a chat''s, a name) is not. MB130: somebody seals; MB207: nothing to
+erase, or no reason.';

@@ -89,13 +89,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 set quote_all_identifiers = off
-set lock_timeout = '2s'
 as $func$
 declare
     v_month  record;
     v_days   integer := (select retention_days from audit.setting);
 begin
-    lock table audit.seal in share row exclusive mode;
+    perform audit.claim_seals('the log can''t be shortened');
     if not exists (
         select from audit.security_audit_log
         where kind = 'setting' and occurred_at > now() - interval '30 days'
@@ -105,6 +104,7 @@ begin
             'retention_days', v_days, 'was', v_days));
     end if;
     for v_month in select * from audit.expired_months() loop
+        perform audit.claim_month(v_month.leaf);
         month := v_month.leaf::text;
         select coalesce(sum(upper(e) - lower(e)), 0)::bigint into entry_count
         from unnest(v_month.entries) as e;
@@ -118,7 +118,8 @@ $func$;
 
 comment on function audit.drop_expired() is
     'Drops the months that audit.setting no longer keeps and that have been sealed, to the last
-entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
+entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for a lock, then
+ends the sessions of bots and workers that are in the way. MB130: another one''s is.';
 
 create function audit.preview_rollback()
 returns table (what text, row_count bigint)

@@ -43,6 +43,7 @@ grant execute on function
     security.give_to_owner(regclass), security.revoke_from_bots(regclass),
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
     security.accept_facts(text, text[]), security.in_migration(), security.accepted_digest(),
-    security.caller()
+    security.caller(), security.clear_the_way(regclass[], text, bigint),
+    security.refuse_to_wait(text, text)
 to app_auditor;
 grant select on security.accepted_fact, security.inventoried_table to app_auditor;

@@ -116,6 +116,8 @@ drop function audit.expired_months();
 drop function audit.months();
 drop function audit.preview_rollback();
 drop function audit.set_retention(integer);
+drop function audit.claim_seals(text);
+drop function audit.claim_month(regclass);
 -- What proves it --------------------------------------------------------------
 
 drop function audit.verify_seals(bigint, text);

@@ -60,4 +60,6 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',
         'Name a bot''s folder (with --bot) or a folder of such folders.'),
     ('MB433', 'dry_run_committed',   'A run that began as a dry run would have been committed.',
-        'Roll it back; to import, begin without app.dry_run.');
+        'Roll it back; to import, begin without app.dry_run.'),
+    ('MB435', 'rows_in_use',         'Sessions hold the rows of files; the others are in.',
+        'End the sessions that the message names, or wait; then import again.');

@@ -11,7 +11,7 @@ grant execute on function
     json_import.classify(text[]),
     json_import.claim_turn(), json_import.start_run(text, jsonb), json_import.finish_run(bigint),
     json_import.ensure_bot(text, boolean),
-    json_import.wanted(bigint, bigint, text[], bytea[]),
+    json_import.wanted(bigint, bigint, text[], bytea[]), json_import.busy_sessions(bigint),
     json_import.load(
         bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval, bytea[]),
     json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text),
@@ -63,6 +63,7 @@ grant execute on function
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
+    security.clear_the_way_to(bigint, text),
     audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)
 to app_importer;
 grant usage on schema json_import to app_maintainer;

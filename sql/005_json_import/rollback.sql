@@ -84,6 +84,7 @@ drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint,
 drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
+drop function json_import.busy_sessions(bigint);
 drop function json_import.start_run(text, jsonb);
 drop function json_import.hold_ids();
 drop trigger refuse_commit on json_import.run;
