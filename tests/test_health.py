@@ -241,7 +241,8 @@ def test_dead_rows_are_seen_where_there_are_many(database: Database):
 
 
 def test_every_probe_with_a_threshold_is_tried_here(conn: psycopg.Connection):
-    alone = {"unsealed", "oldest_transaction", "lock_wait", "dead_rows"}
+    alone = {"unsealed", "oldest_transaction", "lock_wait", "dead_rows",
+             "login_connections"}  # in test_login_limits
     assert {probe for probe, in conn.execute(
         "select probe from performance.probe where warning is not null")} == (
             alone | {probe for probe, *_ in WORSE})
@@ -346,7 +347,7 @@ def test_every_probe_that_has_something_to_say_is_a_metric(busy: psycopg.Connect
     absent = {probe for probe, unit in busy.execute("select probe, unit from performance.probe")
               if f"botfleet_{probe}{'_' * bool(unit)}{unit}" not in names}
     assert absent <= {"oldest_transaction", "lock_wait", "invalid_indexes", "unused_indexes",
-                      "bot_faults"}
+                      "bot_faults", "login_connections"}
     checks = {labels["check"] for name, labels, *_ in metrics(busy) if name == "botfleet_health"}
     assert checks | absent == {probe for probe, in busy.execute(
         "select probe from performance.probe where warning is not null")}

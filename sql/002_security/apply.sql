@@ -27,6 +27,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir event_hooks.sql
 \ir marks.sql
 \ir logins.sql
+\ir login_limits.sql
 \ir bot_limits.sql
 \ir bots.sql
 \ir sessions_in_the_way.sql

@@ -25,7 +25,9 @@ comment on column security.rule_exception.object is
 comment on column security.rule_exception.reason is 'Why the rule may let it pass.';
 
 insert into security.rule_exception (rule, object, reason) values
-    ('shared table', 'core.error_code', 'the codes and what to do about each');
+    ('shared table', 'core.error_code', 'the codes and what to do about each'),
+    ('superuser''s grant', 'right to owner of security on parameter temp_file_limit: SET',
+     'limit_login gives with it each login a limit of temporary files');
 
 create function security.exceptions(p_rule text)
 returns setof oid

@@ -27,7 +27,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Mend what the message names.'),
     ('MB113', 'not_an_acceptor',  'The caller may not accept differences.',
         'Do it as the database''s owner.'),
-    ('MB114', 'invalid_limits',   'A bot can''t have these limits.',
+    ('MB114', 'invalid_limits',   'A login can''t have these limits.',
         'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
     ('MB115', 'invalid_body',     'The body of a routine has a syntax error.',
         'Correct it where the message says, in the routine''s file.'),

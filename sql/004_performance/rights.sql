@@ -49,6 +49,7 @@ grant execute on function
     core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
     security.policy_bot_id(), security.policy_user(),
+    security.sessions_now(), security.marked_logins(), security.mark(text),
     audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),
     audit.unsealed_since(), audit.preview_seal(), audit.preview_drop_expired()
 to app_maintainer;

@@ -56,6 +56,7 @@ drop function performance.probe_wraparound();
 drop function performance.probe_lock_wait();
 drop function performance.probe_unseen_sessions();
 drop function performance.probe_oldest_transaction();
+drop function performance.probe_login_connections();
 drop function performance.probe_connections();
 drop function performance.probe_database_size();
 drop function performance.probe_dead_rows();

@@ -26,6 +26,21 @@ $func$;
 
 comment on function performance.probe_connections() is 'The probe connections.';
 
+create function performance.probe_login_connections()
+returns table (labels jsonb, value float8, note text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select jsonb_build_object('login', r.rolname::text), a.sessions::float8 / r.rolconnlimit,
+       format('%s of %s', a.sessions, r.rolconnlimit)
+from security.sessions_now() as a
+join security.marked_logins() as m on m.role = a.role
+join pg_roles as r on r.oid = a.role
+where r.rolconnlimit > 0
+$func$;
+
+comment on function performance.probe_login_connections() is 'The probe login_connections.';
+
 create function performance.probe_oldest_transaction()
 returns table (labels jsonb, value float8, note text)
 language sql stable

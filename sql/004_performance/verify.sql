@@ -144,6 +144,7 @@ with result (place, check_name, offenders) as (
             from unnest(array[
                 'bots', 'bot_messages', 'bot_last_message', 'bot_reply', 'bot_faults',
                 'partition_rows', 'partition_size', 'database_size', 'dead_rows', 'connections',
+                'login_connections',
                 'oldest_transaction', 'unseen_sessions', 'lock_wait', 'wraparound',
                 'unused_indexes', 'invalid_indexes', 'months_ahead', 'unsealed',
                 'setting_shortfall', 'task_delay', 'task_failed']) as p
