@@ -15,7 +15,9 @@ DAYS = """select day, messages_in, new_conversations from core.bot_metrics where
 
 def add_odd_start(conn: psycopg.Connection, bot: int, started_at: str, chat: int = 77) -> int:
     """A conversation that started at a time that none can, as one from before the bounds; its id.
-    What bounds the column must let it through, so it is lifted for the while."""
+    """
+    conn.execute("alter domain core.conversations_started_at"
+                 " drop constraint if exists conversations_started_at_ck")
     profile = conn.execute("select core.ensure_contact(%s, %s, null)", [bot, chat]).fetchone()[0]
     return conn.execute("insert into core.conversations (bot_id, profile_id, chat_id, started_at)"
                         " values (%s, %s, %s, %s) returning conversation_id",

@@ -59,6 +59,7 @@ drop function performance.probe_oldest_transaction();
 drop function performance.probe_login_connections();
 drop function performance.probe_connections();
 drop function performance.probe_database_size();
+drop function performance.database_octets();
 drop function performance.probe_dead_rows();
 drop function performance.probe_partition_size();
 drop function performance.probe_partition_rows();
