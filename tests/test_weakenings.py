@@ -84,6 +84,7 @@ SHARED = "a bot only reads what bots share"
 CALLED = "what our tables call is ours"
 HOOKED = "what is called for us when something happens is ours"
 RESTING = "no setting lets triggers rest"
+TEMPORARY = "every login made here has a limit of temporary files"
 BEGINS = "every login made here begins as itself"
 ENDED = "every migration that began came to its end"
 WHOSE = "a bot_id that is left out is the caller's"
@@ -759,6 +760,9 @@ REACH = [
      "public.note"),
     ("create table public.note (bot_id bigint); alter table public.note owner to {bot}", REACHED,
      "public.note"),
+    *((f"alter role {{{whose}}} {change} temp_file_limit{to}", TEMPORARY, f"{{{whose}}}")
+      for whose, change, to in (("bot", "reset", ""), ("worker", "set", " = -1"),
+                                ("ann", "set", " = '2GB'"))),
     *((f"alter {whose} set role = {role}", BEGINS, f"role={role}")
       for whose, role in (("role {worker}", "{bot}"), ("role {ann} in database {db}", "{bot}"),
                           ("role {bot}", "app_bot"), ("database {db}", "app_base"))),
