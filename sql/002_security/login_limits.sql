@@ -17,6 +17,7 @@ create table security.login_limit (
 comment on table security.login_limit is
     'What the login of each worker, admin and super_admin may take. Set by create_worker,
 create_admin and set_limits; the login is compared with it. Bots'' are in security.bot_limit.';
+comment on column security.login_limit.login is 'Name of the login.';
 comment on column security.login_limit.connections is 'Connections at a time.';
 comment on column security.login_limit.statement_timeout is 'Time that a statement may take.';
 comment on column security.login_limit.transaction_idle is
