@@ -77,7 +77,8 @@ def scrubbed(text: str) -> str:
     """A text without times, random and measured values."""
     for pattern, word in (
             (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:?\d\d)?)?|log_20\d{12}", "TIME"),
-            (r"\b\d+:\d\d:\d\d(\.\d+)?|[\d,]+ ms\b|\d+ facts", "N"), (r"sha256:[\w+/=]+", "SHA"),
+            (r"\b\d+:\d\d:\d\d(\.\d+)?|[\d,]+ ms\b|(?<=facts accepted: )\d+", "N"),
+            (r"sha256:[\w+/=]+", "SHA"),
             (r'"password": ".*?"|\w{8}-\w{4}-[\w-]{22,}', "RANDOM"),
             (r'"(seconds|octets_per_second|run_id|value|detail|limit_value)": .*', "MEASURED"),
             (r"(?m)^botfleet_.*\n", "")):

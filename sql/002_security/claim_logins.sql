@@ -95,9 +95,13 @@ begin
     set database_oid = v_here, settled_at = now()
     where database_oid <> v_here;
     perform security.admit_logins();
-    perform security.apply_limits(l)
-    from security.bot_limit as l
-    where 'bot_' || l.bot_id = any (v_logins);
+    perform security.limit_login(l)
+    from (
+        select (security.limits_of_bot(b.bot_id)).* from security.bot_limit as b
+        union all
+        select * from security.login_limit
+    ) as l
+    where l.login = any (v_logins);
     return coalesce(cardinality(v_logins), 0);
 end
 $func$;
@@ -112,21 +116,35 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 declare
-    v_login  name;
+    v_options  text := 'admin true, inherit false, set false';
+    v_logins   name[];
+    v_login    name;
+    v_given    record;
 begin
     if current_setting('server_version_num')::integer < 160000 then
         return;
     end if;
-    for v_login in
+    v_logins := array(
         select r.rolname
         from security.made_login as l
         join pg_roles as r on r.rolname = l.login
         where not pg_has_role(security.provisioner(), r.oid, 'member with admin option')
-        order by r.rolname
+        order by r.rolname);
+    foreach v_login in array v_logins loop
+        execute format('grant %I to %I with %s', v_login, security.provisioner(), v_options);
+    end loop;
+    for v_given in
+        select m.member::regrole as login, m.roleid::regrole as role, m.grantor::regrole as grantor
+        from pg_auth_members as m
+        join pg_roles as r on r.oid = m.member
+        where r.rolname = any (v_logins) and m.grantor <> to_regrole(security.provisioner()::text)
+        order by 1, 2
     loop
-        execute format('grant %I to %I with admin ', v_login, security.provisioner())
-                || case when current_setting('server_version_num')::integer >= 160000
-                        then 'true, inherit false, set false' else 'option' end;
+        -- of 15 no dump says who gave it, so that whoever restores has
+        execute format('revoke %s from %s granted by %s', v_given.role, v_given.login,
+                       v_given.grantor);
+        execute format('grant %s to %s granted by %I', v_given.role, v_given.login,
+                       security.provisioner());
     end loop;
 exception when insufficient_privilege then
     raise exception using
@@ -139,7 +157,8 @@ $func$;
 
 comment on function security.let_provisioner_administer() is
     'Lets the provisioner change and drop the logins made here, as on 16 and newer who makes a role
-may; a move from 15 brings no such grant along. MB101: that takes a superuser.';
+may, and makes their memberships the ones that the provisioner gave: a move from 15 brings neither
+along. A login that the provisioner may administer is left as it is. MB101: it takes a superuser.';
 
 create function security.claim_logins()
 returns integer
