@@ -299,9 +299,11 @@ WRITES = [
             "insert into core.girls_profiles (bot_id, telegram_id, chat_id) values"
             " ({same}, {same_telegram}, 1) on conflict (bot_id, telegram_id)"
             " do update set name = 'x'",
-        "an impossible value of another's row is not told":
-            INSERT + "({same}, {same_conversation}, 'sideways', 'x')",
     }),
+    # of the value alone: no row was looked at
+    Attack("an impossible value of another's row tells nothing of the row", "bot",
+           (INSERT + "({same}, {same_conversation}, 'sideways', 'x')",),
+           Refused("23514", "messages_direction")),
     *_group("bot", NO_RIGHT, {
         "a bot deletes no message": "delete from core.messages",
         "a bot deletes no conversation": "delete from core.conversations",

@@ -49,7 +49,7 @@ def load(conn: psycopg.Connection, bot: Bot, files: dict[str, bytes]) -> None:
         join unnest(%s::text[]) with ordinality as u (path, ordinal) using (ordinal)
         group by kind""", [sorted(files), sorted(files)]).fetchall()
     for kind, paths, chat_ids in sorted(rows, key=lambda row: KINDS.index(row[0])):
-        loaded, quarantined, _ = conn.execute(
+        loaded, quarantined, *_ = conn.execute(
             "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b)",
             [run_id, bot_id, kind, paths, chat_ids, [files[path] for path in paths]]).fetchone()
         assert loaded + quarantined == len(paths), "neither loaded nor quarantined, or both"

@@ -50,7 +50,7 @@ CHANGES = [
      "row shop.h(text, text, jsonb, bigint) of security.event_hook"),
     (STRANGER + "insert into core.leaf_hook values ('shop.f(bigint)')",
      "what is called for us when something happens is ours"),
-    ("delete from security.event_hook", "row audit.log_event(text, text, jsonb, bigint) of"),
+    ("delete from security.event_hook", "row audit.hear_event(text, text, jsonb, bigint) of"),
     ("update core.error_code set remedy = 'Do nothing.' where code = 'MB001'",
      "row MB001 of core.error_code"),
     ("update performance.task set routine = 'performance.task_locks()' where task = 'seal'",

@@ -51,6 +51,7 @@ MAKES = "no bot, admin or worker may make a schema, or anything in one, or a tem
 # tables and policies
 REGISTERED = "a table with bot_id is in core.bot_table, and its primary key begins with bot_id"
 TABLE_THERE = "every table in core.bot_table is there"
+BOUNDED = "every column that a bot may write has a bound"
 FORCED = "a table with bot_id has row level security forced on its owner, too"
 LEAF_RLS = "a leaf has row level security, not forced"
 GUARDS = "TRUNCATE and a new bot_id are refused, in replica mode too"
@@ -109,6 +110,7 @@ LOG_OWNER = "app_auditor owns the log's two schemas"
 LOG_RIGHTS = "nobody has a right on the log but to read it"
 LOG_CALLS = "bots call what reads the log, nobody but a super_admin what ends the recording"
 MONTHS = "this month and the next are there"
+CONFIGURED = "every table of configuration is recorded"
 HOOKS = "new leaves are guarded, and what is done with roles is told"
 REFRESHED = "a new column is recorded as soon as it is accepted"
 UNTOLD = "no token reaches the log"
@@ -594,7 +596,10 @@ AUDIT = [
     (f"alter table {LOG} detach partition {{month}}; alter table {{month}} rename to x", MONTHS,
      "{month}"),
     ("delete from core.leaf_hook where hook::text ~ 'guard'", HOOKS, "audit.guard_leaf(regclass)"),
-    ("delete from security.event_hook", HOOKS, "audit.log_event(text, text, jsonb, bigint)"),
+    ("select audit.disable('core.error_code')", CONFIGURED, "core.error_code"),
+    ("alter domain core.messages_body drop constraint messages_body_ck", BOUNDED,
+     "core.messages.body"),
+    ("delete from security.event_hook", HOOKS, "audit.hear_event(text, text, jsonb, bigint)"),
     ("delete from audit.marked_column where column_name = 'token'", UNTOLD, "is not marked"),
     ("update audit.marked_column set mark = 'derived'", UNTOLD, "is not marked"),
     ("delete from audit.salt", ONE_EACH, "not so"),

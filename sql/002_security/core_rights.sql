@@ -52,13 +52,13 @@ grant execute on function
     security.policy_user(),
     security.get_bot_token()
 to app_bot;
--- Whoever writes a column calls what bounds it.
+-- Whoever writes a column, or names a row by its key, calls what bounds it.
 grant execute on function
     core.refuse_value(text, text, text), core.check_text(text, text, integer),
     core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
     core.check_json(jsonb, text, integer), core.first_time(), core.end_time(),
     core.storable_years(), core.base_type(oid)
-to app_bot, app_upkeep;
+to app_bot, app_backup, app_upkeep;
 -- own_rows is asked for everybody who reads: whoever is no bot gets nothing by it.
 grant execute on function
     security.policy_bot_id(), security.policy_user(), core.base_type(oid)

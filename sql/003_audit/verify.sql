@@ -46,12 +46,13 @@ with audited as (
               and t.tgenabled = 'A' and t.tgattr::text = ''
               and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
                                       'audit.record_truncate'::regproc)
-              and coalesce(substring(pg_get_triggerdef(t.oid) from e' WHEN \\(\\((.*)\\)\\) '), '')
+              and coalesce(substring(pg_get_triggerdef(t.oid)
+                                     from e' WHEN \\((.*)\\) EXECUTE '), '')
                   = case audit.capture_condition(c.relation, e.operation)
                         when 'when (not security.in_migration())' then
-                            'NOT security.in_migration()'
+                            '(NOT security.in_migration())'
                         when 'when (current_user <> ''app_upkeep'')' then
-                            'CURRENT_USER <> ''app_upkeep''::name'
+                            '(CURRENT_USER <> ''app_upkeep''::name)'
                         else '' end))
     union all
     select 4, 'a write that names a leaf is refused', (

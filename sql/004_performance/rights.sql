@@ -43,7 +43,7 @@ grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no te
     on core.messages to app_maintainer;
 grant select, insert, update, delete on core.bot_metrics to app_maintainer;
 grant select, insert, delete on core.stale_days to app_maintainer;
-grant select on core.bot_table to app_maintainer;
+grant select on core.bot_table, security.installation to app_maintainer;
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
     core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),

@@ -30,6 +30,7 @@ end
 $owner$;
 
 revoke all on all tables in schema core from app_maintainer;
+revoke all on security.installation from app_maintainer;
 revoke all on all functions in schema core, security, audit from app_maintainer;
 revoke all on schema core, security, audit from app_maintainer;
 
