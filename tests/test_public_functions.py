@@ -30,6 +30,8 @@ ABSURD = {
 }
 # Where an argument may be anything, since the function then does what its comment says: argument ->
 # whether all that is absurd there is harmless, or which of it.
+LIMITS = {f"p_{limit}": {"null"} for limit in (  # as it is, or the first one
+    "connections", "statement_timeout", "transaction_idle", "lock_timeout")}
 HARMLESS = {
     "audit.block_rows": {"p_row_keys", "p_old_values", "p_new_values"},  # none of what is no block
     "audit.by_correlation": {"p_correlation_id"},  # no row
@@ -40,11 +42,16 @@ HARMLESS = {
     "audit.preview_erase": {"p_bot_id", "p_telegram_id"},  # no row
     "audit.refresh": {"p_table"},  # no row: it was not needed
     "audit.verify_seals": {"p_seal_id", "p_root"},  # named: not the root kept elsewhere
-    "security.create_admin": {"p_verifier": {"null"}, "p_is_super": {"null"}},  # none; not super
+    "security.create_admin": {  # none; not super
+        "p_verifier": {"null"}, "p_is_super": {"null"}, **LIMITS},
     "security.create_bot": {"p_name": {"'it''s \"none\"'"}, "p_verifier": {"null"}},
-    "security.create_worker": {"p_bots": {"null", "'{}'"}, "p_verifier": {"null"}},  # no bot yet
+    "security.create_worker": {  # no bot yet
+        "p_bots": {"null", "'{}'"}, "p_verifier": {"null"}, **LIMITS},
     "security.find_bot": {"p_bot": {"null"}},  # null
+    "security.find_login": {"p_name": {"null"}},  # null
     "security.may_see": {"p_bot_id"},  # whoever may see all may see what is not there
+    "security.set_bot_limits": LIMITS,
+    "security.set_limits": LIMITS,
     "security.preview_create_bot": {"p_name": {"'it''s \"none\"'"}, "p_verifier": {"null"}},
 }
 PUBLIC = """
@@ -96,4 +103,5 @@ def test_an_absurd_argument_of_a_public_function_is_named_by_a_code(database: Da
                         wrong.append((name, argument, value, code or "done"))
         # what was tried left the log as provable as it was
         assert conn.execute("select * from audit.verify_seals()").fetchall() == []
-    assert wrong == [] and len(functions) > 20
+    assert wrong == [], "\n".join(map(str, wrong))
+    assert len(functions) > 20

@@ -151,6 +151,9 @@ with login as materialized (
     from pg_db_role_setting as s
     cross join lateral unnest(s.setconfig) as c (setting)
     where s.setrole in (select role from login)
+      -- what else a login sets for itself is its own affair
+      and split_part(c.setting, '=', 1) in ('idle_in_transaction_session_timeout', 'lock_timeout',
+                                            'statement_timeout', 'temp_file_limit')
       and c.setting <> 'temp_file_limit=' || security.temp_file_limit()  -- not everywhere to be had
     group by s.setrole
 ), shown as (
