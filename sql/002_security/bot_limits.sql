@@ -150,10 +150,10 @@ with login as materialized (
                       order by c.setting) as settings
     from pg_db_role_setting as s
     cross join lateral unnest(s.setconfig) as c (setting)
-    where s.setrole in (select role from login)
-      -- what else a login sets for itself is its own affair
-      and split_part(c.setting, '=', 1) in ('idle_in_transaction_session_timeout', 'lock_timeout',
-                                            'statement_timeout', 'temp_file_limit')
+    join login as g on g.role = s.setrole
+    -- what else people set for themselves is their affair
+    where (g.kind ~ '^bot ' or split_part(c.setting, '=', 1) in (
+               'idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout'))
       and c.setting <> 'temp_file_limit=' || security.temp_file_limit()  -- not everywhere to be had
     group by s.setrole
 ), shown as (
