@@ -974,7 +974,10 @@ def test_a_worker_that_inherits_a_bot_is_found(
         else:
             watched.execute("grant {other} to {worker} with inherit true"
                             " granted by {provisioner}".format(**names))
-        assert findings(watched) == {IDLE_WORKER: names["worker"]}
+        found = findings(watched)
+        if watched.info.server_version < 160000:
+            assert names["worker"] in found.pop(ACCEPTED)
+        assert found == {IDLE_WORKER: names["worker"]}
 
 
 def test_nothing_is_found_where_nothing_is_weak(watched: psycopg.Connection):

@@ -108,7 +108,9 @@ begin
                              quote_nullable(left(p_key::text, 100)), p_table),
             hint    = 'Pass an object with all of the primary key, as row_key in audit.events.';
     end if;
-    v_bot_id := coalesce(v_bot_id, core.current_bot_id(), 0);
+    if v_bot_id is null then  -- not for everybody who reads the log to call
+        v_bot_id := coalesce(core.current_bot_id(), 0);
+    end if;
     -- entries of one row by their key, blocks by the keys they reach over
     return query execute $query$
         select * from audit.events

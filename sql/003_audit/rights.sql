@@ -26,7 +26,8 @@ grant execute on function audit.preview_rollback() to app_owner;
 grant execute on function
     audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),
     audit.note_capture(jsonb), audit.capture_condition(regclass, text),
-    audit.record_truncate(), audit.refuse_leaf_write(), audit.require_auditable(regclass)
+    audit.record_truncate(), audit.refuse_leaf_write(), audit.require_auditable(regclass),
+    audit.key_sql(regclass, text)
 to app_owner, app_provisioner;
 grant execute on function audit.hear_event(text, text, jsonb, bigint), audit.refresh(regclass)
 to app_provisioner;
