@@ -224,7 +224,7 @@ def difference(name: str, wanted: str, found: str) -> str:
 
 
 @pytest.mark.parametrize(("for_database", "for_login"), [
-    pytest.param(WRITTEN, STORED | ALLOWED, id="written-stored"),
+    pytest.param(WRITTEN, STORED | ALLOWED, id="written-stored", marks=pytest.mark.torture),
     pytest.param(STORED | ALLOWED, WRITTEN, id="stored-written"),
     *(pytest.param(*pair, marks=pytest.mark.torture, id=f"{name}-{whose}")
       for name, value in HOSTILE.items()

@@ -15,9 +15,7 @@ from psycopg import sql
 from bench.measure import create_database
 from fleet import server
 
-PAIRS = [pytest.param(pair, marks=mark, id=" and ".join(pair)) for pair, mark in (
-    (("owner", "owner"), ()), (("superuser", "owner"), pytest.mark.torture),
-    (("owner", "superuser"), pytest.mark.torture))]
+PAIRS = [("owner", "owner"), ("superuser", "owner"), ("owner", "superuser")]
 
 
 @pytest.fixture
@@ -62,7 +60,8 @@ def down(database: Database, *which: str) -> None:
     run_runner(database, "rollback", *which, "--discard-data", "--yes")
 
 
-@pytest.mark.parametrize("kinds", PAIRS)
+@pytest.mark.torture
+@pytest.mark.parametrize("kinds", PAIRS, ids=" and ".join)
 def test_each_comes_and_goes_by_itself(cluster: Database, kinds: tuple[str, str]):
     first = make_database(cluster, "first", kinds[0])
     run_runner(first, "migrate")
