@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 
@@ -22,7 +23,7 @@ from fleet.command import Command
 from fleet.context import Context, explain
 from fleet.errors import FAILED, INTERRUPTED, USAGE, FleetError
 from fleet.journal import Journal
-from fleet.screen import Screen
+from fleet.screen import Screen, lines
 
 PROJECT = Path(__file__).resolve().parent
 # Commands in groups, each with the module in fleet/ that has it, loaded when the command is called.
@@ -37,8 +38,8 @@ COMMANDS = {
         "rejects": "import_commands", "retry": "import_commands",
         "export-rejects": "import_commands", "report": "report"},
     "bots": {
-        "bot add": "bots", "bot list": "bots", "bot rotate": "bots", "bot token": "bots",
-        "bot drop": "bots"},
+        "bot add": "bots", "bot list": "bots", "bot logins": "bots", "bot limit": "bots",
+        "bot rotate": "bots", "bot token": "bots", "bot drop": "bots"},
     "server": {
         "setup": "setup", "env": "embedded", "exec": "embedded", "metrics": "upkeep",
         "reset": "embedded", "stop": "embedded"},
@@ -59,13 +60,20 @@ def overview(known: dict[str, Command]) -> str:
     return "\n".join([*lines, ""])
 
 
+class Parser(argparse.ArgumentParser):
+    """Shows what it was given without what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(lines(message))
+
+
 def parser(argv: list[str]) -> argparse.ArgumentParser:
     """The command line, with the arguments of the command that it names; every command that changes
     something takes --dry-run."""
     places = {name: module for group in COMMANDS.values() for name, module in group.items()}
     named = [module for name, module in places.items() if name.split()[0] in argv[:1]]
     known = load(named or places.values())
-    result = argparse.ArgumentParser(prog="runner.py")
+    result = Parser(prog="runner.py")
     result.format_help = lambda: overview(known)
     result.add_argument("--version", action="version", version=f"runner.py {__version__}")
     groups = {"": result.add_subparsers(required=True, metavar="COMMAND")}

@@ -162,8 +162,8 @@ def create_database(conn: psycopg.Connection, name: str, owner: str) -> None:
     """
     conn.execute(sql.SQL("create database {} owner {} template template0").format(
         sql.Identifier(name), sql.Identifier(owner)))
-    for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_' and not"
-                                " (select rolsuper from pg_roles where rolname = %s)",
+    for (role,) in conn.execute("select rolname from pg_roles where rolname ~ '^app_[a-z_]+$'"
+                                " and not (select rolsuper from pg_roles where rolname = %s)",
                                 [owner]).fetchall():
         conn.execute(sql.SQL("grant {} to {} with admin option").format(
             sql.Identifier(role), sql.Identifier(owner)))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from checks import codes, python
+from checks import bounds, codes, python
 from checks.tree import place, read
 
 MARKED = r"(<!-- {0} -->\n)(.*?)(<!-- /{0} -->)"
@@ -16,6 +16,7 @@ def made(root: Path) -> dict[str, str]:
     return {
         "codes": _table(("code", "meaning", "what to do"),
                         [(row.code, row.meaning, row.remedy) for row in codes.rows(root)]),
+        "bounds": _table(("column", "takes"), bounds.rows(root)),
         "commands": _table(("`runner.py` …", "what it does"),
                            [(f"`{name}`", text) for name, text, _ in python.commands(root)]),
         "targets": _table(("`make` …", "what it does"),

@@ -50,6 +50,21 @@ def drop(ctx: Context) -> int:
     return ctx.finish(f"bot {ctx.args.name} and its login bot_{bot_id} are dropped")
 
 
+def limit(ctx: Context) -> int:
+    """Sets what a login may take; what is not given stays as it is."""
+    args = ctx.args
+    columns = "login, connection_limit, statement_timeout, transaction_idle, lock_timeout"
+    with ctx.connect() as conn, conn.transaction(force_rollback=args.dry_run):
+        (login,) = conn.execute("select security.find_login(%s)", [args.name]).fetchone()
+        conn.execute("select security.set_limits(%s, %s, %s, %s, %s)", [
+            login, args.connections, args.statement_timeout, args.idle, args.lock_timeout])
+        row = next(row for listed in ("bots", "logins") for row in conn.execute(sql.SQL(
+            "select {} from security.{}() where login = %s").format(
+                sql.SQL(columns), sql.Identifier(f"list_{listed}")), [login]).fetchall())
+    ctx.screen.rows(columns.split(", "), [row])
+    return ctx.closing(f"{login} has these limits from its next connection on")
+
+
 def token(ctx: Context) -> int:
     """Gives a bot the token for its messenger, asked for or, without a terminal, from stdin."""
     given = (ctx.screen.ask("Token", secret=True) if sys.stdin.isatty()
@@ -98,8 +113,19 @@ ASK = arg("--ask", action="store_true", help="ask for the password instead of ma
 COMMANDS = (
     Command("bot add", "make a bot and its login; prints the password once", add,
             changes=True, arguments=(arg("name", metavar="NAME"), ASK)),
-    Command("bot list", "list the bots, their logins and connections",
+    Command("bot list", "list the bots, their logins, connections and limits",
             Query("select * from security.list_bots()")),
+    Command("bot logins", "list workers, admins and super_admins with their limits",
+            Query("select * from security.list_logins()")),
+    Command("bot limit", "set what a bot's, worker's or admin's login may take", limit,
+            changes=True, arguments=(
+                arg("name", metavar="NAME", help="a bot, by name or id, or a login"),
+                arg("--connections", type=int, metavar="N", help="at a time"),
+                arg("--statement-timeout", metavar="TIME", help="for a statement, as '30 s'"),
+                arg("--idle", metavar="TIME",
+                    help="that a transaction may wait for the next statement"),
+                arg("--lock-timeout", metavar="TIME",
+                    help="that a statement may wait for a lock"))),
     Command("bot rotate", "give a bot another password; prints it once", rotate,
             changes=True, arguments=(NAME, ASK)),
     Command("bot token", "give a bot its messenger's token; asks, or reads stdin", token,

@@ -203,7 +203,7 @@ class Editor:
             accept(self.conn, [d.name for d in chosen], reason)
             if registry.exists(self.conn, "audit.seal"):
                 self.conn.execute("select audit.log_event('files_taken', 'notice', %s)",
-                                  [Jsonb([change.shown for change in made])])
+                                  [Jsonb({"taken": [change.shown for change in made]})])
         return made
 
     def _run(self, made: list[Change], reason: str) -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 from fleet import config, files, registry, sqlfile
 from fleet.errors import DONE, FleetError
 from fleet.journal import Journal
-from fleet.screen import Screen
+from fleet.screen import Screen, printable
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Context:
         conn.pins |= {"app.actor": sql.quote(registry.actor(), conn),
                       "app.correlation_id": sql.quote(self.correlation_id, conn)}
         conn.add_notice_handler(lambda diag: self.screen.say(
-            f"{(diag.severity or 'notice').lower()}: {diag.message_primary}"))
+            f"{(diag.severity or 'notice').lower()}: {printable(diag.message_primary or '')}"))
         return conn
 
     def done(self, operation: str, migration: str, ms: float) -> None:

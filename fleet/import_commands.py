@@ -12,7 +12,7 @@ import psycopg
 from fleet import bot_files, importer, lock
 from fleet.command import BOT, Command, Query, arg
 from fleet.context import Context
-from fleet.errors import DONE, DRIFT, QUARANTINED, USAGE, FleetError, writing
+from fleet.errors import DONE, DRIFT, LOCKED, QUARANTINED, USAGE, FleetError, writing
 from fleet.progress import progress
 
 
@@ -35,7 +35,9 @@ def import_files(ctx: Context) -> int:
         entries = importer.classify(conn, run_id, [
             entry for name, folder in folders.items()
             for entry in bot_files.walk(folder, bots[name][0])])
-        counts = _load(ctx, conn, run_id, entries, held)
+        counts, busy = _load(ctx, conn, run_id, entries, held)
+        in_the_way = [conn.execute("select json_import.busy_sessions(%s)", [bot_id]).fetchone()[0]
+                      for bot_id in sorted({entry.bot_id for entry in busy})]
         conn.execute("select json_import.finish_run(%s)", [run_id])
         found = Counter(entry.bot_id for entry in entries)
         rows = [(name, bot_id, "new" if is_new else "", found[bot_id],
@@ -53,12 +55,17 @@ def import_files(ctx: Context) -> int:
         ctx.screen.rows(["bot", "bot_id", "new", "found", *importer.OUTCOMES], rows)
     total = Counter({outcome: sum(n for (_, o), n in counts.items() if o == outcome)
                      for outcome in importer.OUTCOMES})
-    if missing := len(entries) - sum(total.values()):
+    if missing := len(entries) - sum(total.values()) - len(busy):
         raise FleetError("MB912", f"{missing} of {len(entries)} entries are in no count",
                          "This is a fault of the importer: report it.")
-    ctx.journal.write("import", run_id=run_id, found=len(entries), **total)
+    ctx.journal.write("import", run_id=run_id, found=len(entries), busy=len(busy), **total)
     ctx.closing(f"{len(entries)} entries: " + ", ".join(
         f"{total[o]} {o}" for o in importer.OUTCOMES) + f" in {time.monotonic() - started:.1f} s")
+    if busy:
+        raise FleetError(
+            "MB435", f"{len(busy)} files were not loaded, the first {busy[0].path}: another "
+            f"session holds rows that they need: {'; '.join(filter(None, in_the_way)) or 'gone'}",
+            "End the session, or wait until it has finished; then import again.", exit_code=LOCKED)
     if total["quarantined"]:
         ctx.screen.say("why, and what to do: runner.py rejects")
         return QUARANTINED
@@ -94,7 +101,8 @@ def _ensure_bot(ctx: Context, conn: psycopg.Connection, name: str) -> tuple[int,
 
 
 def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
-          entries: list[bot_files.Entry], held: lock.Held) -> Counter:
+          entries: list[bot_files.Entry], held: lock.Held
+          ) -> tuple[Counter, list[bot_files.Entry]]:
     octets = sum(entry.octets for entry in entries)
 
     def connect():
@@ -108,7 +116,7 @@ def _load(ctx: Context, conn: psycopg.Connection, run_id: int,
         work = importer.Importer(connect, run_id, ctx.args.strict, ctx.args.max_bytes, advance,
                                  held.require)
         work.load(entries, 1 if ctx.args.dry_run else ctx.args.jobs)
-    return work.counts
+    return work.counts, work.busy
 
 
 def compare(ctx: Context) -> int:

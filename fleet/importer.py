@@ -29,6 +29,8 @@ OUTCOMES = ("loaded", "unchanged", "quarantined", "ignored")
 class Importer:
     """One import: shares batches out to `jobs` connections, and counts what became of each entry.
 
+    What a session keeps from being loaded is tried once more at the end, then left in `busy`.
+
     `connect` opens a connection; `advance(octets)` reports progress; `require(connection)`, called
     before each commit, raises if another import may run by now. Raises the first error of any
     worker after the others have stopped; what was committed stays, and a second run goes on there.
@@ -40,6 +42,7 @@ class Importer:
         self.connect, self.run_id, self.strict, self.limit = connect, run_id, strict, limit
         self.advance, self.require = advance, require
         self.counts: Counter = Counter()  # (bot_id, outcome) -> entries
+        self.busy: list[Entry] = []  # whose rows another session held for too long
         self.failure: BaseException | None = None
         self.lock = threading.Lock()
 
@@ -53,6 +56,7 @@ class Importer:
                     self.counts[entry.bot_id, "ignored"] += 1
                 elif entry.kind == "other":
                     self._deliver(conns[0], [entry])
+                    self.advance(entry.octets)
             for kind in KINDS:
                 todo: queue.SimpleQueue = queue.SimpleQueue()
                 for batch in batches([e for e in entries if e.kind == kind]):
@@ -60,6 +64,10 @@ class Importer:
                 while len(conns) < min(jobs, todo.qsize()):
                     conns.append(opened.enter_context(self.connect()))
                 self._share_out(todo, conns[:todo.qsize()])
+            again, self.busy = self.busy, []
+            for kind in KINDS:  # whoever held their rows may be done by now
+                for batch in batches([e for e in again if e.kind == kind]):
+                    self._deliver(conns[0], batch)
 
     def _share_out(self, todo: queue.SimpleQueue, conns: list[psycopg.Connection]) -> None:
         """Loads all batches, a thread for each connection."""
@@ -76,7 +84,9 @@ class Importer:
     def _work(self, todo: queue.SimpleQueue, conn: psycopg.Connection) -> None:
         try:
             while self.failure is None:
-                self._deliver(conn, todo.get_nowait())
+                batch = todo.get_nowait()
+                self._deliver(conn, batch)
+                self.advance(sum(entry.octets for entry in batch))
         except queue.Empty:
             return
         except BaseException as error:
@@ -90,17 +100,17 @@ class Importer:
         while found:
             try:
                 with conn.transaction():
-                    outcome, rest = self._ship(conn, found, is_rest)
+                    outcome, rest, busy = self._ship(conn, found, is_rest)
                     self.require(conn)
                 with self.lock:
                     self.counts += outcome
+                    self.busy += busy
                 found, is_rest, attempt = rest, True, 0
             except TRANSIENT:  # a bot was writing to the same rows
                 attempt += 1
                 if attempt == ATTEMPTS:
                     raise
                 time.sleep(0.1 * attempt)
-        self.advance(sum(entry.octets for entry in batch))
 
     def _read(self, conn: psycopg.Connection, entry: Entry) -> bytes | None:
         try:
@@ -123,8 +133,9 @@ class Importer:
             self.counts[entry.bot_id, outcome] += 1
 
     def _ship(self, conn: psycopg.Connection, found: list[Shipment], is_rest: bool
-              ) -> tuple[Counter, list[Shipment]]:
-        """Loads what is wanted of a batch; returns what was counted, and what is left to do."""
+              ) -> tuple[Counter, list[Shipment], list[Entry]]:
+        """Loads what is wanted of a batch; returns what was counted, what is left to do, and what
+        another session keeps from being done."""
         entry, wanted = found[0][0], range(1, len(found) + 1)
         sha256s = [hashlib.sha256(content).digest() for _, content in found]
         if not is_rest:
@@ -132,9 +143,9 @@ class Importer:
                 "select json_import.wanted(%s, %s, %s, %b)",
                 [self.run_id, entry.bot_id, [e.path for e, _ in found], sha256s]).fetchone()[0]
         chosen = [found[ordinal - 1] for ordinal in wanted]
-        loaded, quarantined, rest = 0, 0, []
+        loaded, quarantined, rest, busy = 0, 0, [], []
         if chosen:
-            loaded, quarantined, rest = conn.execute(
+            loaded, quarantined, rest, busy = conn.execute(
                 "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b, %s, %s, %s, %b)",
                 [self.run_id, entry.bot_id, entry.kind, [e.path for e, _ in chosen],
                  [e.chat_id for e, _ in chosen], [content for _, content in chosen], self.strict,
@@ -142,7 +153,8 @@ class Importer:
         return (Counter({(entry.bot_id, "unchanged"): len(found) - len(chosen),
                          (entry.bot_id, "loaded"): loaded,
                          (entry.bot_id, "quarantined"): quarantined}),
-                [chosen[ordinal - 1] for ordinal in rest])
+                [chosen[ordinal - 1] for ordinal in rest],
+                [chosen[ordinal - 1][0] for ordinal in busy])
 
 
 def note(conn: psycopg.Connection, run_id: int, entry: Entry, reason: str,

@@ -1,12 +1,12 @@
 """`--log FILE`: one JSON line per thing done, with no secret in it."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fleet.errors import USAGE, FleetError
+from fleet.screen import json_text
 
 
 class Journal:
@@ -31,8 +31,8 @@ class Journal:
         """One line: time, command, correlation id, event and the given fields."""
         if self.path is None:
             return
-        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                           **self.common, "event": event, **fields}, ensure_ascii=False)
+        line = json_text({"time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                           **self.common, "event": event, **fields})
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -98,6 +98,14 @@ def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
                         " coalesce(live, 'not there') from security.differences()").fetchall()
 
 
+def lost_logins(conn: psycopg.Connection) -> list[str]:
+    """In words, what a restore, a clone or another's claim did to this installation's logins."""
+    if not conn.execute("select to_regprocedure('security.lost_logins()') is not null"
+                        ).fetchone()[0]:
+        return []
+    return [said for said, _ in conn.execute("select * from security.lost_logins()")]
+
+
 def known(conn: psycopg.Connection) -> set[str]:
     """The ids that our history has ever met."""
     if not exists(conn, "public._migration_history"):

@@ -8,7 +8,7 @@ from typing import Any
 from fleet.command import BOT, Command, arg
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, writing
-from fleet.screen import plain
+from fleet.screen import plain, printable
 
 SECTIONS = (
     ("bots", "Per bot", "select * from json_import.report(security.find_bot(%(bot)s))"),
@@ -59,7 +59,7 @@ def with_bars(months: list[dict]) -> list[dict]:
 
 def page(found: dict[str, list[dict]], verdict: str, ok: bool) -> str:
     """The whole report as HTML; every value is escaped, nothing is fetched."""
-    verdict = f"<p class={'ok' if ok else 'bad'}>{html.escape(verdict)}</p>"
+    verdict = f"<p class={'ok' if ok else 'bad'}>{html.escape(printable(verdict))}</p>"
     parts = ["<!doctype html><meta charset=utf-8><title>Import report</title>",
              f"<style>{STYLE}</style><h1>Import report</h1>{verdict}"]
     for name, title, _ in SECTIONS:
@@ -80,7 +80,7 @@ def table(rows: list[dict]) -> str:
 
 def _cell(value: Any) -> str:
     number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-    text = f"{value:,}" if number else plain(value)
+    text = f"{value:,}" if number else printable(str(plain(value)))
     return f"<td{' class=n' if number else ''}>{html.escape(text)}</td>"
 
 

@@ -23,6 +23,7 @@ from fleet.files import Migration
 
 FOLDER, KEPT = ".scratch", 12  # of the project; how many contents stay in it
 Name = tuple[str, str]  # kind, object
+PROVISIONER = re.compile(r"\bapp_provisioner_[0-9a-f]{8}\b")  # each installation has its own
 ACCEPTANCE = re.compile(r"^select security\.(expect|accept)_inventory\([^;\n]*\);$", re.M)
 # What stands in the way on one server and not on another: roles that are there, rights that aren't.
 ELSEWHERE = ("MB101", "MB103", "MB901", "MB904")
@@ -58,6 +59,15 @@ class Content:
     facts: Mapping[Name, str]
     pieces: Mapping[Name, Piece]
 
+    def named(self, own: str | None) -> "Content":
+        """The same as an installation whose provisioner is called `own` has it; none: as it is."""
+        if not own:
+            return self
+        return Content(self.facts, {
+            name: piece._replace(**{part: PROVISIONER.sub(own, getattr(piece, part) or "")
+                                    for part in ("made", "more", "dropped")})
+            for name, piece in self.pieces.items()})
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -81,7 +91,7 @@ class Workshop:
             if (found := _load(path)) is None:
                 found = self._build(files, *surroundings[:4], may_create)
                 _keep(path, found)
-            self.made[texts] = found
+            self.made[texts] = found.named(provisioner(self.conn))
         return self.made[texts]
 
     def _build(self, files: list[Migration], version: str, login: str,
@@ -195,6 +205,14 @@ def read(conn: psycopg.Connection) -> Content:
             "select kind, object, definition from security.inventory() where scope = 'database'")}
         pieces = [Piece(*row) for row in sqlfile.run(conn, _code())]
     return Content(facts, {(piece.kind, piece.object): piece for piece in pieces})
+
+
+def provisioner(conn: psycopg.Connection) -> str | None:
+    """What the role is called that makes this installation's logins."""
+    if not conn.execute("select to_regprocedure('security.provisioner()') is not null"
+                        ).fetchone()[0]:
+        return None
+    return conn.execute("select security.provisioner()").fetchone()[0]
 
 
 def accepted(conn: psycopg.Connection) -> dict[Name, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,6 +19,30 @@ from fleet.errors import FAILED, USAGE, FleetError
 STYLES = {"applied": "green", "ok": "green", "pending": "yellow", "adopt": "yellow",
           "late": "red", "edited": "red", "gone": "red", "FAILED": "bold red",
           "warning": "yellow", "critical": "bold red"}
+
+
+# What a terminal, a pager or a reader's eye obeys instead of showing it: the control characters of
+# ASCII and Latin-1, what turns the direction of writing, lone separators of lines, half characters.
+OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+                    "\ud800-\udfff]")
+SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with each character that is obeyed, but those in `keep`, written as it would be in
+    JSON: \\n, \\u001b."""
+    return OBEYED.sub(lambda found: found[0] if found[0] in keep
+                      else SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text)
+
+
+def lines(text: str) -> str:
+    """Printable, its lines kept, each after the first indented: none looks like another's."""
+    return printable(text, "\n").replace("\n", "\n    ")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, exact, with none of what is obeyed as itself."""
+    return printable(json.dumps(value, ensure_ascii=False, indent=indent, default=plain), "\n")
 
 
 class Terminal(Console):
@@ -41,10 +66,10 @@ class Screen:
     def say(self, text: str) -> None:
         """Talk: what is going on. Silent with --quiet."""
         if not self.quiet:
-            self.err.print(Text(text))
+            self.err.print(Text(printable(text, "\n\t")))
 
     def warn(self, text: str) -> None:
-        self.err.print(Text(f"warning: {text}", "yellow"))
+        self.err.print(Text(f"warning: {lines(text)}", "yellow"))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
              below: Sequence[str] = (), key: str = "", none: str = "(no rows)") -> None:
@@ -71,27 +96,27 @@ class Screen:
             table.add_row(*(self._cell(value) for value in row))
         self.out.print(table)
         for text in filter(None, below):
-            self.out.print(Text(f"\n{text}"), soft_wrap=True)
+            self.out.print(Text(printable(f"\n{text}", "\n\t")), soft_wrap=True)
 
     def text(self, text: str, key: str = "text") -> None:
         """A result that is text, printed as it is."""
         if self.as_json:
             self.document({key: text})
         else:
-            self.out.print(Text(text), soft_wrap=True)
+            self.out.print(Text(printable(text, "\n\t")), soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """A result for another program, which wants its tabs and long lines as they are."""
-        self.out.file.write(text)
+        self.out.file.write(printable(text, "\n\t") if self.out.is_terminal else text)
 
     def heading(self, title: str) -> None:
         """The title of what follows."""
-        self.out.print(Text(f"\n{title}", "bold"))
+        self.out.print(Text(f"\n{printable(title)}", "bold"))
 
     def document(self, value: Any) -> None:
         """A result as JSON."""
         self.told = True
-        self.out.out(json.dumps(value, ensure_ascii=False, indent=2, default=plain))
+        self.out.out(json_text(value, indent=2))
 
     def error(self, fault: FleetError, correlation_id: str) -> None:
         """A failure: code and fact, the place, the next step, and what to look for in logs.
@@ -102,11 +127,11 @@ class Screen:
             self.document({"error": {
                 "code": fault.code, "message": fault.message, "place": fault.place,
                 "hint": fault.hint, "correlation_id": correlation_id}})
-        place = f"{fault.place}: " if fault.place else ""
-        self.err.print(Text(f"{place}{fault.message}", "red"))
+        place = f"{printable(fault.place)}: " if fault.place else ""
+        self.err.print(Text(f"{place}{lines(fault.message)}", "red"))
         self.err.print(f"  error [bold]{fault.code}[/], correlation id {correlation_id}")
         if fault.hint:
-            self.err.print(f"  next: {escape(fault.hint)}")
+            self.err.print(f"  next: {escape(lines(fault.hint))}")
 
     def ask(self, question: str, default: str = "", secret: bool = False) -> str:
         """One line from the user; MB910 (exit 2) where there is no terminal to ask at."""
@@ -114,7 +139,7 @@ class Screen:
             raise FleetError("MB910", f"no terminal to ask at: {question}",
                              "Pass the answer as a flag, or --yes.", exit_code=USAGE)
         shown = f" [{default}]" if default else ""
-        answer = self.err.input(Text(f"{question}{shown}: "), password=secret)
+        answer = self.err.input(Text(printable(f"{question}{shown}: ")), password=secret)
         return (answer if secret else answer.strip()) or default
 
     def confirm(self, question: str, yes: bool) -> None:
@@ -124,7 +149,7 @@ class Screen:
 
     def _cell(self, value: Any) -> Text:
         text = str(plain(value)) if not isinstance(value, str) else value
-        return Text(text, STYLES.get(text, ""))
+        return Text(printable(text), STYLES.get(text, ""))
 
 
 def plain(value: Any) -> str | int:

@@ -196,11 +196,13 @@ def drop_database(conn: psycopg.Connection, name: str) -> None:
 
     They are known by their comments (security.mark); it may be too broken to be asked for them.
     """
+    logins = conn.execute(
+        "select r.rolname from pg_database as b"
+        " join pg_shdescription as d on d.classoid = 'pg_authid'::regclass and d.description ~"
+        " ('^(bot [1-9][0-9]*|admin|worker|provisioner) of installation [0-9a-f-]{36}, database '"
+        " || b.oid || '$') join pg_roles as r on r.oid = d.objoid where b.datname = %s"
+        " order by d.description like 'provisioner %%', r.rolname", [name]).fetchall()
     conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-    for (login,) in conn.execute(
-            "select r.rolname from pg_roles as r"
-            " join pg_shdescription as d on d.objoid = r.oid and d.classoid = 'pg_authid'::regclass"
-            " where d.description = substring(d.description from"
-            " '^(bot [1-9][0-9]*|admin|worker) of database ') || ' of database ' || %s",
-            [name]).fetchall():
-        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
+    for (login,) in logins:
+        with suppress(psycopg.errors.DependentObjectsStillExist):  # a clone's provisioner, too
+            conn.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))

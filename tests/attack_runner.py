@@ -30,7 +30,8 @@ CATALOGS = """
 select string_agg(md5(line), ' ' order by line) from (
     select format('role %s', to_jsonb(a) - 'oid') from pg_authid as a
     where rolname ~ '^app_'
-       or shobj_description(oid, 'pg_authid') like '% of database ' || current_database()
+       or shobj_description(oid, 'pg_authid') like '% of installation %, database ' || (select oid
+       from pg_database where datname = current_database())
     union all select format('member %s of %s', member::regrole, roleid::regrole)
     from pg_auth_members where roleid::regrole::text ~ '^(app|bot)_'
     union all select format('setting %s', to_jsonb(s)) from pg_db_role_setting as s

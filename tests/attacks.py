@@ -299,9 +299,11 @@ WRITES = [
             "insert into core.girls_profiles (bot_id, telegram_id, chat_id) values"
             " ({same}, {same_telegram}, 1) on conflict (bot_id, telegram_id)"
             " do update set name = 'x'",
-        "an impossible value of another's row is not told":
-            INSERT + "({same}, {same_conversation}, 'sideways', 'x')",
     }),
+    # of the value alone: no row was looked at
+    Attack("an impossible value of another's row tells nothing of the row", "bot",
+           (INSERT + "({same}, {same_conversation}, 'sideways', 'x')",),
+           Refused("23514", "messages_direction")),
     *_group("bot", NO_RIGHT, {
         "a bot deletes no message": "delete from core.messages",
         "a bot deletes no conversation": "delete from core.conversations",
@@ -670,7 +672,7 @@ RIGHTS = [
         "a bot sets no setting of another": "alter role bot_{same} set row_security = off",
         "a bot renames no other": "alter role bot_{same} rename to bot_{missing}",
         "a bot drops no other": "drop role bot_{same}",
-        "a bot marks no login": "comment on role bot_{me} is 'an admin of database {db}'",
+        "a bot marks no login": "comment on role bot_{me} is 'admin of installation'",
         "a bot takes over no rows": "reassign owned by bot_{same} to bot_{me}",
         "a bot takes nothing from another": "drop owned by bot_{same}",
         "a bot takes nothing from the owner": "drop owned by app_owner",
@@ -804,6 +806,11 @@ RIGHTS = [
            ("select security.get_bot_token()",), Refused("MB003", "is no bot")),
     Attack("an admin gets no token", "admin",
            ("select security.get_bot_token()",), Refused("MB003", "is no bot")),
+    Attack("an admin who became a bot gets no token", "admin",
+           (AS_ME, "select security.get_bot_token()"), Refused("MB125", "is not for")),
+    Attack("a super_admin who gives himself a bot gets no token", "super_admin",
+           ("begin", "select security.grant_bot_to_admin({me}, session_user)", AS_ME,
+            "select security.get_bot_token()"), Refused("MB125", "is not for")),
     Attack("a bot gets its own token", "bot", ("select security.get_bot_token()",),
            rows("TOKEN-me")),
     Attack("the list of bots shows no token", "super_admin",
@@ -1002,13 +1009,14 @@ SISTERS = [
     Attack("a sister's bots are in no list of ours", "super_admin",
            ("select bot_id from security.list_bots() order by 1",),
            rows("{me}", "{same}", "{far}")),
-    Attack("who migrated a sister without being a superuser acts for the definers here, too",
+    Attack("who migrated a sister without being a superuser does not connect here",
            "sister_owner", (Login("select count(*) from core.messages", {"dbname": "{db}"}),),
-           rows("68"), kind="residue", installed="superuser"),
-    Attack("the check of rules names who migrated a sister", "super_admin",
-           ("select ok, severity from security.check()"
-            " where check_name ~ '^no owner of another database acts'",),
-           rows("False | notice"), installed="superuser"),
+           Refused("FATAL", "permission denied for database"), installed="superuser"),
+    Attack("who migrated a sister becomes no provisioner of ours, from 16 on", "sister_owner",
+           ("select rolname, pg_has_role(oid, 'usage') from pg_roles"
+            " where rolname ~ '^app_provisioner_' and pg_has_role(oid, 'member')"
+            " and rolname <> security.provisioner()",),
+           rows(), installed="superuser"),
 ]
 
 # What is left open, with its exact extent; SECURITY.md names each cure.
@@ -1027,8 +1035,8 @@ RESIDUES = [
             "select count(*) = 3 from pg_roles where rolname in"
             " ('bot_{me}', 'bot_{same}', 'bot_{far}')",
         "any login reads which database a login belongs to":
-            "select shobj_description(oid, 'pg_authid') = 'bot {same} of database {db}'"
-            " from pg_roles where rolname = 'bot_{same}'",
+            "select shobj_description(oid, 'pg_authid') ~ '^bot {same} of installation .*, database"
+            " [0-9]+$' from pg_roles where rolname = 'bot_{same}'",
         "any login reads who is a member of what":
             "select count(*) = 1 from pg_auth_members where roleid = 'bot_{me}'::regrole"
             " and member = '{admin}'::regrole",
@@ -1122,8 +1130,11 @@ RESIDUES = [
            ("begin", AS_ME, "declare c cursor with hold for select distinct bot_id"
             " from core.messages", "commit", AS_SAME, "fetch all in c"), rows("{me}"),
            kind="residue"),
-    Attack("an admin who became a bot gets its token", "admin",
-           (AS_ME, "select security.get_bot_token()"), rows("TOKEN-me"), kind="residue"),
+    Attack("a super_admin who gives himself a bot and its password logs in as it", "super_admin",
+           ("begin", "select security.rotate_bot_password({me}, 'SCRAM-SHA-256$4096:'"
+            " || repeat('A', 24) || '$' || repeat('A', 43) || '=:' || repeat('A', 43) || '=')",
+            "select count(*) = 1 from audit.events where kind = 'password_set' and bot_id = {me}"
+            " and login = session_user"), rows("True"), kind="residue"),
     Attack("an admin who became a bot may set its password", "admin",
            ("begin", AS_ME, "alter role current_user password 'PASSWORD-me'"), Tag("ALTER ROLE"),
            kind="residue"),

@@ -21,8 +21,12 @@ LATER = "dated later than its seal"
 GONE, SEAL_CHANGED = "a seal before it is gone", "the seal was changed"
 NO_SEAL = "there is no seal, not even the first"
 OTHER_ROOT = "the root kept elsewhere is not this one"
+UNREADABLE = "an event of the audit's own that can't be read"
+NOT_OVER = "a month was said to be over that was not"
+OTHER_SETTING = "the retention is not what was last put on record"
+OTHER_ACCEPTED = "what is accepted now is not what this entry says"
 PROBLEMS = {CHANGED, DELETED, ERASED_MORE, TOUCHED, AMONG, BACK_DATED, LATER, GONE, SEAL_CHANGED,
-            NO_SEAL, OTHER_ROOT}
+            NO_SEAL, OTHER_ROOT, UNREADABLE, NOT_OVER, OTHER_SETTING, OTHER_ACCEPTED}
 NEXT_SEAL = "select audit.seal()"
 AS_ERASER = "select set_config('audit.erasing', txid_current()::text, true)"
 UNFORCED = f"alter table {LOG} no force row level security"
@@ -135,7 +139,7 @@ REFUSED = [
         "a super_admin replaces no verification":
             "create or replace function audit.verify_seals(bigint, text) returns boolean"
             " language sql as 'select true'",
-        "a super_admin enables nothing new": "select audit.enable('core.error_code')",
+        "a super_admin enables nothing new": "select audit.enable('core.bot_names')",
     }),
     *group("super_admin", Refused("MB209"), {
         f"a super_admin claims no {kind}": f"select audit.log_event('{kind}', 'info', '{{}}')"
@@ -156,7 +160,7 @@ REFUSED = [
         "the log is not told to record itself": "select audit.enable('audit.events')",
         "no policy off is enabled": "select audit.enable('core.messages', 'off')",
         "no policy is no policy": "select audit.compile('core.messages', null)",
-        "what is not audited is not disabled": "select audit.disable('core.error_code')",
+        "what is not audited is not disabled": "select audit.disable('core.bot_names')",
         "no leaf is enabled": f"select audit.compile('{LOG}', 'keys')",
     }),
     *group("bot", Refused("MB204", "which is no uuid"), {
@@ -533,12 +537,12 @@ NAMED = [
              ("""select audit.record_event('erasure', 'warning', '{"entries": [{"entry_id":"""
               """ {entry}, "was": "00", "now": "01"}]}')""",)),
         "a retention that is claimed too early is named":
-            ((DELETED,),
+            ((DELETED, TOUCHED, UNREADABLE),
              ("""select audit.record_event('retention', 'notice', '{"entries":"""
               """ "{[1,{entry}]}"}')""", UNFORCED, AS_ERASER,
               f"delete from {LOG} where entry_id = {{entry}}")),
         "a retention that is claimed to be later is named":
-            ((DELETED, TOUCHED),
+            ((DELETED, TOUCHED, UNREADABLE),
              ("select audit.ensure_month(now() + interval '40 days')",
               f"insert into {LOG} (bot_id, occurred_at, operation, kind, new_values)"
               " values (0, now() + interval '40 days', 'EVENT', 'retention',"
@@ -686,8 +690,9 @@ RESIDUES = [
     *[Attack(name, who, after(*steps, then=FOUND), rows(), kind="residue")
       for name, who, steps in (
           ("an entry that no seal covers yet can be deleted by who owns the log", "app_auditor",
-           (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id > (select last_entry from"
-            f" {SEAL} where seal_id = {{seal}})", f"alter table {LOG} force row level security")),
+           (f"create policy p on {LOG} for delete using (true)", AS_ERASER,
+            f"delete from {LOG} where entry_id > (select last_entry from"
+            f" {SEAL} where seal_id = {{seal}})", f"drop policy p on {LOG}")),
           ("who owns the log can make the whole chain anew", "app_auditor",
            (UNFORCED, AS_ERASER, f"delete from {LOG} where entry_id = {{entry}}",
             f"delete from {SEAL} where seal_id > 0", NEXT_SEAL, NEXT_SEAL)),
@@ -695,12 +700,10 @@ RESIDUES = [
            ("create or replace function audit.check_machinery() returns table (seal_id bigint,"
             " entry_id bigint, problem text) language plpgsql as 'begin return; end'",
             "drop trigger refuse_change on audit.seal")),
-          ("who owns the log can change the salt and the retention", "app_auditor",
-           ("update audit.salt set salt = ''", "update audit.setting set retention_days = 30")),
+          ("who owns the log can change the salt", "app_auditor",
+           ("update audit.salt set salt = ''",)),
           ("who owns the log can put an untrue change of the capture on record", "app_auditor",
            ("drop trigger refuse_change on audit.seal", "select audit.note_capture('{}')")),
-          ("who owns the tables can rewrite a column by ALTER TABLE", "app_owner",
-           ("alter table core.messages alter body type text using 'x'",)),
       )],
     Attack("entries are counted over the fleet", "bot",
            (INSERT + "({me}, {me_conversation}, 'in', 'before')",

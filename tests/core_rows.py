@@ -148,8 +148,9 @@ def dump(database: Database) -> str:
     done = program(database, "pg_dump", "--create", "--schema-only")
     assert done.returncode == 0, done.stderr
     # random tokens, and a number that 15.20 keeps with each column and only its own pg_dump hides
-    return re.sub(r"^\\(un)?restrict .*$|^ALTER TABLE .* SET \(pg_attver=\d+\);$", "",
+    text = re.sub(r"^\\(un)?restrict .*$|^ALTER TABLE .* SET \(pg_attver=\d+\);$", "",
                   done.stdout, flags=re.M)
+    return re.sub(r"\bapp_provisioner_[0-9a-f]{8}\b", "app_provisioner_N", text)
 
 
 def add_bot(conn: psycopg.Connection, name: str | None = None) -> int:

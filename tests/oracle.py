@@ -24,10 +24,13 @@ CODES = {name: f"MB{401 + place}" for place, name in enumerate((
     "too_large", "nul_escape", "lone_surrogate", "number_range", "wrong_shape", "chat_id_missing",
     "chat_id_mismatch", "wrong_type", "missing_key", "bad_direction", "timestamp_format",
     "timestamp_range", "duplicate_key", "duplicate_contact", "refused_by_database",
-    "unknown_file", "unknown_key", "no_profile", "unreadable"))}
+    "unknown_file", "unknown_key", "no_profile", "unreadable", "out_of_bounds_in_file"))}
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 512
+MAX_TEXT = 65536  # characters of a name, a body or a response id
+MAX_OBJECT, MAX_METADATA = 1 << 20, 1 << 16  # bytes as jsonb prints; the latter of a message
+MAX_DIGITS = 1000  # before the point of a number, and after it
 MAX_BIGINT = 2**63 - 1
 MAX_INTEGER = 2**31 - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -407,6 +410,35 @@ def is_integer(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def digits(value: int | Decimal) -> tuple[int, int]:
+    """How many digits of a number jsonb prints before and after the point."""
+    if isinstance(value, int):
+        return len(str(abs(value))), 0
+    return max(1, value.adjusted() + 1), max(0, -value.as_tuple().exponent)
+
+
+def printed(value) -> float:
+    """How many bytes jsonb prints a value as; infinite where a number has too many digits."""
+    total, pending = 0, [value]
+    while pending:
+        value = pending.pop()
+        if value is None or isinstance(value, bool):
+            total += 5 if value is False else 4
+        elif isinstance(value, int | Decimal):
+            before, after = digits(value)
+            total += float("inf") if max(before, after) > MAX_DIGITS else (
+                (value < 0) + before + after + (after > 0))
+        elif isinstance(value, str):
+            total += len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        elif isinstance(value, list | dict):
+            total += 2 + 2 * max(0, len(value) - 1)
+            if isinstance(value, dict):
+                total += 2 * len(value)
+                pending += value.keys()
+            pending += value.values() if isinstance(value, dict) else value
+    return total
+
+
 class Checks:
     """Collects the defects (`found`) and warnings of one document's shape.
 
@@ -429,6 +461,12 @@ class Checks:
             if self.strict:
                 self.fail("unknown_key", step(pointer, key))
         return other
+
+    def fits(self, value: str | dict | None, most: int, pointer: str) -> None:
+        """A defect where a text has more characters, or an object more bytes, than its column
+        takes."""
+        if (len(value) if isinstance(value, str) else printed(value or {})) > most:
+            self.fail("out_of_bounds_in_file", pointer)
 
     def typed(self, given: dict, key: str, kind: type, pointer: str):
         """given[key] if it is of that type, None if absent, else a defect."""
@@ -534,6 +572,10 @@ class Checks:
             "previous_response_id": self.typed(entry, "previous_response_id", str, pointer),
             "extra": self.unknown(entry, PROFILE_KEYS, pointer),
         }
+        for key in ("name", "previous_response_id"):
+            self.fits(made[key], MAX_TEXT, step(pointer, key))
+        for key in ("summary", "profile", "extra"):
+            self.fits(made[key], MAX_OBJECT, pointer if key == "extra" else step(pointer, key))
         return made if len(self.found) == before else None
 
     def conversation(self, document, chat_id: int) -> tuple[list[Message], dict]:
@@ -545,6 +587,7 @@ class Checks:
             self.unknown(document, WRAPPER_KEYS, "")
             other = {key: value for key, value in document.items()
                      if key not in ("chat_id", "messages")}
+            self.fits(other, MAX_OBJECT, "")
             if document.get("messages") is None:
                 self.fail("missing_key", "/messages")
             items, pointer = self.typed(document, "messages", list, "") or [], "/messages"
@@ -571,6 +614,8 @@ class Checks:
             self.fail("bad_direction", step(pointer, "direction"))
         sent_at = self.time(item, "ts", pointer)
         other = self.unknown(item, {"text", "content", "direction", "ts"}, pointer)
+        self.fits(body, MAX_TEXT, step(pointer, body_key))
+        self.fits(other, MAX_METADATA, pointer)
         return direction, body, sent_at, other or None
 
 

@@ -37,9 +37,13 @@ def knows_prepared_statements() -> bool:
 
 
 @contextmanager
-def pooled(database: Database, pool_size: int, **settings: str) -> Iterator[Database]:
+def pooled(database: Database, pool_size: int, verifiers: dict[str, str] | None = None,
+           **settings: str) -> Iterator[Database]:
     """The database behind a pooler with `pool_size` connections: each transaction is on another one
-    than that before it, so that nothing of a session is left to it."""
+    than that before it, so that nothing of a session is left to it.
+
+    It logs in as `database` does; with SCRAM verifiers by login, as whoever connects to it does.
+    """
     found, parts = program(), database.parts
     if not knows_prepared_statements():
         settings.pop("max_prepared_statements", None)
@@ -47,10 +51,15 @@ def pooled(database: Database, pool_size: int, **settings: str) -> Iterator[Data
                "server_round_robin": "1", "listen_addr": "", "listen_port": "6432",
                "max_client_conn": "100", **settings}
     server = " ".join(f"{key}='{parts[key]}'" for key in ("host", "port", "user", "password")
-                      if key in parts)
+                      if key in parts and not (verifiers and key in ("user", "password")))
     with tempfile.TemporaryDirectory(prefix="fleet-pooler-", dir="/tmp") as folder:
         words, how = _server_user()
         ini = _private(_private(Path(folder)) / "ini")
+        if verifiers:
+            users = _private(Path(folder) / "users")
+            users.write_text("".join(f'"{login}" "{verifier}"\n'
+                                     for login, verifier in verifiers.items()))
+            options |= {"auth_type": "scram-sha-256", "auth_file": str(users)}
         ini.write_text("\n".join([
             "[databases]", f"* = {server}", "[pgbouncer]", f"unix_socket_dir = {folder}",
             *(f"{name} = {value}" for name, value in options.items()), ""]))

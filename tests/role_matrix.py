@@ -185,7 +185,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "expire": ("select audit.set_retention(500)", "select * from audit.drop_expired()"),
         "erase": ("select audit.erase({mine}, {mine_telegram}, 'because') > 0",),
         "attach": ("select audit.attach('core.bots')", "select audit.note_capture('{}')",
-                   "select audit.has_derived('core.conversations')"),
+                   "select audit.capture_name('core.conversations', 'INSERT')"),
         "within": ("select audit.ensure_month('2020-01-01')",
                    "select * from audit.person_entries(1, 1)"),
     }, {
@@ -230,7 +230,7 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "within": ("select performance.task_roll_up()",
                    "select count(*) > 0 from performance.readings()",
                    "select performance.roll_up_bots(array[{mine}], array['{}'::datemultirange])",
-                   "select performance.roll_up_totals()",
+                   "select performance.roll_up_totals(array[{mine}::bigint])",
                    "select count(*) > 0"
                    " from performance.day_metrics({mine}, '2025-01-01', now()::date)",
                    "select count(*) > 0 from performance.our_indexes()",

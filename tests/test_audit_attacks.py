@@ -1,5 +1,5 @@
-"""Attempts to escape the audit, to read it and to alter it, one test per case of audit_attacks.py:
-where a superuser and where a mere owner of the database migrated."""
+"""Attempts to escape the audit, to read it and to alter it, one test per case of audit_attacks.py
+and tamper_deeds.py: where a superuser and where a mere owner of the database migrated."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 import attack_runner
 import pytest
 from attack_runner import World
-from attacks import Attack
+from attacks import Attack, Rows
 from audit_attacks import AUDIT_ATTACKS, NAMED, PROBLEMS
 from conftest import Database, clone
 from core_rows import migrator, owner_database
+from tamper_deeds import DEEDS
 
 INSTALLED = ("superuser", "owner")
 
@@ -51,20 +52,22 @@ def worlds(cluster: Database, template: Database) -> Iterator[dict[str, World]]:
 
 
 @pytest.mark.parametrize("installed", INSTALLED)
-@pytest.mark.parametrize("attack", AUDIT_ATTACKS, ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", AUDIT_ATTACKS + DEEDS, ids=lambda a: a.name)
 def test_attempt(worlds: dict[str, World], installed: str, attack: Attack):
     assert attack_runner.run(worlds[installed], attack) == []
 
 
 def test_attempts_are_told_apart_by_their_names():
-    names = [case.name for case in AUDIT_ATTACKS]
+    names = [case.name for case in AUDIT_ATTACKS + DEEDS]
     assert sorted({n for n in names if names.count(n) > 1}) == []
-    assert len(names) >= 60
+    assert len(NAMED + DEEDS) >= 100
 
 
 def test_every_kind_of_problem_is_named_in_a_case(database: Database):
-    assert {problem for case in NAMED for problem in case.gives.lines} == PROBLEMS
+    assert {problem for case in NAMED + DEEDS if isinstance(case.gives, Rows)
+            for problem in case.gives.lines} == PROBLEMS
     source = database.execute(
         "select string_agg(prosrc, '') from pg_proc where pronamespace = 'audit'::regnamespace"
         " and proname ~ '^(check_|verify_seals$)'")[0][0]
-    assert [problem for problem in PROBLEMS if f"'{problem}" not in source] == []
+    assert [problem for problem in PROBLEMS
+            if "'" + problem.replace("'", "''") not in source] == []

@@ -37,12 +37,14 @@ def printed() -> str:
     return done.stdout
 
 
+@pytest.mark.torture
 def test_the_bench_prints_a_row_for_each_contender_and_each_limit(printed):
     lines = printed.splitlines()
     for name in (*(c.name for c in import_bench.CONTENDERS), *LIMITS):
         assert [line for line in lines if line.startswith(name)], (name, printed)
 
 
+@pytest.mark.torture
 def test_the_bench_says_of_each_limit_whether_it_is_reached(printed):
     found = [line for line in printed.splitlines() if line.startswith(LIMITS)]
     assert all(line.rstrip().endswith("reached") or "NOT REACHED" in line for line in found), found

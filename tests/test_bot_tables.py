@@ -12,10 +12,11 @@ from import_helpers import command, make_folder, run_import, said
 
 pytest_plugins = ("core_rows",)
 
-DERIVED = {"core.bot_names", "core.stale_days", "core.bot_metrics", "performance.bot_total"}
+DERIVED = {"core.bot_names", "core.stale_days", "core.bot_metrics", "performance.bot_total",
+           "performance.bot_fault"}
 AUDITED = {"core.bots", "core.girls_profiles", "core.conversations", "core.messages",
-           "core.bot_metrics", "security.bot_token"}
-OTHERS = {"security.bot_limit", "audit.security_audit_log", "json_import.file",
+           "core.bot_metrics", "security.bot_token", "json_import.file"}
+OTHERS = {"security.bot_limit", "audit.security_audit_log",
           "json_import.reject", "json_import.kept_bytes", "json_import.profile_source"}
 NOTE = """create table core.note (
     bot_id bigint not null, note_id bigint generated always as identity, profile_id bigint,

@@ -152,6 +152,9 @@ WORSE: list[tuple[str, Damage, str, str]] = [
     ("task_delay", run("update performance.task set succeeded_at = null,"
                        " created_at = now() - interval '30 days'"), CRITICAL, "last done never"),
     ("quarantined_files", quarantine, WARNING, "rejects"),
+    ("bot_faults", run("insert into performance.bot_fault (bot_id, kind, fault, what_to_do)"
+                       " values (7, 'roll_up', 'row 5 is wrong', 'Mend row 5')"), WARNING,
+     "row 5 is wrong. Mend row 5"),
     ("quarantine_size", lambda conn: limits(conn, "quarantine_size", 1), WARNING, "export-rejects"),
     ("connections", lambda conn: limits(conn, "connections", 1e-9, 1), WARNING, " of "),
     ("connections", lambda conn: limits(conn, "connections", 1e-9, 1e-9), CRITICAL, " of "),
@@ -238,7 +241,8 @@ def test_dead_rows_are_seen_where_there_are_many(database: Database):
 
 
 def test_every_probe_with_a_threshold_is_tried_here(conn: psycopg.Connection):
-    alone = {"unsealed", "oldest_transaction", "lock_wait", "dead_rows"}
+    alone = {"unsealed", "oldest_transaction", "lock_wait", "dead_rows",
+             "login_connections"}  # in test_login_limits
     assert {probe for probe, in conn.execute(
         "select probe from performance.probe where warning is not null")} == (
             alone | {probe for probe, *_ in WORSE})
@@ -342,7 +346,8 @@ def test_every_probe_that_has_something_to_say_is_a_metric(busy: psycopg.Connect
     names = {name for name, *_ in metrics(busy)}
     absent = {probe for probe, unit in busy.execute("select probe, unit from performance.probe")
               if f"botfleet_{probe}{'_' * bool(unit)}{unit}" not in names}
-    assert absent <= {"oldest_transaction", "lock_wait", "invalid_indexes", "unused_indexes"}
+    assert absent <= {"oldest_transaction", "lock_wait", "invalid_indexes", "unused_indexes",
+                      "bot_faults", "login_connections"}
     checks = {labels["check"] for name, labels, *_ in metrics(busy) if name == "botfleet_health"}
     assert checks | absent == {probe for probe, in busy.execute(
         "select probe from performance.probe where warning is not null")}

@@ -55,7 +55,7 @@ def load(database: Database, folder: str, code: int = 0) -> None:
     run_runner(database, "import", str(EXAMPLES / folder), code=code)
 
 
-@pytest.mark.parametrize("road", [by_runner, by_psql])
+@pytest.mark.parametrize("road", [by_runner, pytest.param(by_psql, marks=pytest.mark.torture)])
 def test_what_was_imported_is_found_in_place(road, login, cluster):
     everything = seen(login, cluster)
     load(login, "legacy")
@@ -76,7 +76,8 @@ def test_what_was_imported_is_found_in_place(road, login, cluster):
 
 @pytest.mark.parametrize(("login", "how"), [
     pytest.param("superuser", ["--only", "004"], marks=pytest.mark.torture),
-    ("superuser", ["--only", "003"]), ("owner", ["--to", "001"])
+    pytest.param("superuser", ["--only", "003"], marks=pytest.mark.torture),
+    ("owner", ["--to", "001"])
 ], indirect=["login"], ids=lambda value: value if isinstance(value, str) else " ".join(value))
 def test_with_more_than_the_import_gone_and_come_again_all_is_there_once(login, how, cluster):
     everything = seen(login, cluster)

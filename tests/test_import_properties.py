@@ -49,7 +49,7 @@ def load(conn: psycopg.Connection, bot: Bot, files: dict[str, bytes]) -> None:
         join unnest(%s::text[]) with ordinality as u (path, ordinal) using (ordinal)
         group by kind""", [sorted(files), sorted(files)]).fetchall()
     for kind, paths, chat_ids in sorted(rows, key=lambda row: KINDS.index(row[0])):
-        loaded, quarantined, _ = conn.execute(
+        loaded, quarantined, *_ = conn.execute(
             "select * from json_import.load(%s, %s, %s, %s, %s::bigint[], %b)",
             [run_id, bot_id, kind, paths, chat_ids, [files[path] for path in paths]]).fetchone()
         assert loaded + quarantined == len(paths), "neither loaded nor quarantined, or both"
@@ -155,7 +155,7 @@ def test_mutated_files_are_loaded_or_quarantined_as_the_oracle_says(imported, va
     assert faults(imported) == {}
     assert set(oracle.CODES) - set(names) <= {
         "empty_file", "utf16", "too_deep", "too_large", "unknown_file", "unknown_key", "no_profile",
-        "unreadable", "duplicate_contact", "refused_by_database"}
+        "unreadable", "duplicate_contact", "refused_by_database", "out_of_bounds_in_file"}
 
 
 # Every character ----------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_a_dump_restored_on_18_differs_in_nothing_that_a_dump_keeps(
                                                       f"ALTER ROLE {first} "))))
     restore(restored, newer_program(database, "pg_dump", "--no-toast-compression"))
     with restored.connect() as conn:
-        conn.execute("select security.protect_database()")
+        conn.execute("select security.claim_logins()")
         after = conn.execute("select kind, object, definition from security.inventory()"
                              " where scope = 'database' order by 1, 2").fetchall()
         differing = sorted(set(after) ^ set(before))

@@ -55,6 +55,21 @@ def person(conn: psycopg.Connection, is_super: bool = False) -> str:
     return name
 
 
+def mark_of(conn: psycopg.Connection, kind: str) -> str:
+    """The comment on a login of this kind that was made for this database."""
+    return call(conn, "select security.mark(%s)", kind)
+
+
+def another(conn: psycopg.Connection, kind: str) -> str:
+    """The same mark, of another database."""
+    return mark_of(conn, kind) + "0"
+
+
+def provisioner(conn: psycopg.Connection) -> str:
+    """The role that makes this installation's logins."""
+    return call(conn, "select security.provisioner()")
+
+
 def roles(conn: psycopg.Connection) -> set[str]:
     return {name for name, in conn.execute("select rolname from pg_roles")}
 
@@ -90,10 +105,11 @@ def test_a_new_bot_has_a_row_and_a_plain_login_with_mark_and_limits(conn: psycop
         " rolreplication or rolbypassrls, rolpassword, security.login_kind(oid),"
         " shobj_description(oid, 'pg_authid') from pg_authid where rolname = %s", [f"bot_{bot}"]
     ).fetchone() == (True, 20, True, False, None, f"bot {bot}",
-                     f"bot {bot} of database {conn.info.dbname}")
+                     mark_of(conn, f"bot {bot}"))
     assert conn.execute("select setconfig from pg_db_role_setting where setrole = %s::regrole",
                         [f"bot_{bot}"]).fetchone() == (
-        ["idle_in_transaction_session_timeout=60s", "statement_timeout=30s"],)
+        ["idle_in_transaction_session_timeout=60s", "lock_timeout=10s", "statement_timeout=30s",
+         "temp_file_limit=1GB"],)
     assert conn.execute("select roleid::regrole::text from pg_auth_members where"
                         " member = %s::regrole", [f"bot_{bot}"]).fetchall() == [("app_bot",)]
     assert call(conn, "select has_database_privilege(%s, current_database(), 'connect')",
@@ -285,7 +301,7 @@ def test_writers_that_never_stop_lose_to_the_drop_and_leave_no_orphans(database:
 
 def test_a_bot_whose_login_is_not_ours_is_not_touched(conn: psycopg.Connection):
     bot = create_bot(conn)
-    for mark in ("null", "'bot 1 of database another'", f"'admin of database {conn.info.dbname}'"):
+    for mark in ("null", f"'{another(conn, 'bot 1')}'", f"'{mark_of(conn, 'admin')}'"):
         conn.execute(f"comment on role bot_{bot} is {mark}")
         for function in (f"drop_bot({bot})", f"set_bot_token({bot}, 'x')",
                          f"rotate_bot_password({bot}, '{verifier(conn, 'x')}')"):
@@ -297,7 +313,7 @@ def test_a_bot_whose_login_is_not_ours_is_not_touched(conn: psycopg.Connection):
 def test_a_bot_that_lost_its_login_gets_another_with_its_limits(conn: psycopg.Connection):
     bot = create_bot(conn)
     call(conn, f"select security.set_bot_limits({bot}, 3, '5 s', '6 s')")
-    conn.execute("set role app_provisioner")
+    conn.execute(f"set role {provisioner(conn)}")
     conn.execute(f"select security.drop_role('bot_{bot}')")
     conn.execute("reset role")
     for function in (f"drop_bot({bot})", f"rotate_bot_password({bot}, '{verifier(conn, 'x')}')"):
@@ -508,8 +524,8 @@ def test_a_login_is_dropped_with_its_sessions_rights_and_bots(database: Database
 def test_only_logins_made_here_are_dropped_or_given_bots(conn: psycopg.Connection):
     bot, name = create_bot(conn), f"somebody_{secrets.token_hex(6)}"
     conn.execute(f"create role {name} login")
-    for mark in ("null", "'admin of database another'", "'admin'",
-                 f"'admin of database a of database {conn.info.dbname}'"):
+    for mark in ("null", f"'{another(conn, 'admin')}'", "'admin'",
+                 f"'{mark_of(conn, 'admin of installation a')}'"):
         conn.execute(f"comment on role {name} is {mark}")
         for function in ("drop_login(%(name)s)", "grant_bot_to_admin(%(bot)s, %(name)s)",
                          "revoke_bot_from_admin(%(bot)s, %(name)s)"):
@@ -591,13 +607,15 @@ def test_a_copy_of_a_database_lets_in_none_of_its_logins(cluster: Database, data
             "select a.privilege_type, a.grantee::regrole::text from pg_database as d"
             " cross join lateral aclexplode(d.datacl) as a"
             " where d.datname = current_database() and a.grantee <> d.datdba")] == [
-            ("CONNECT", "app_provisioner")]
+            ("CONNECT", copy.execute("select security.provisioner()")[0][0])]
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             copy.connect(user="bot_1")
         # the rows are there, their logins are another database's: that is said, and no fault
         assert not failed_checks(copy)
         assert copy.execute("select check_name, severity, detail from security.check()"
-                            " where not ok") == [("every bot has a login", "notice", "bot_1")]
+                            " where not ok and check_name <> 'no other database has the logins of"
+                            " this installation'") == [("every bot has a login", "notice",
+                                                        "bot_1")]
 
 
 def test_a_database_that_lost_its_rights_lets_its_own_logins_in_again(
@@ -605,10 +623,10 @@ def test_a_database_that_lost_its_rights_lets_its_own_logins_in_again(
     bot, own = make_bot(database)
     with database.connect() as conn:
         name = person(conn)
-        conn.execute(sql.SQL("set role app_provisioner;"
+        conn.execute(sql.SQL("set role {3};"
                              "revoke connect on database {0} from {1}, {2}; reset role;"
                              "grant all on database {0} to public").format(
-            *map(sql.Identifier, (database.name, name, f"bot_{bot}"))))
+            *map(sql.Identifier, (database.name, name, f"bot_{bot}", provisioner(conn)))))
         assert "nobody gets anything on the database by being public" in failed_checks(conn)
         assert call(conn, "select security.protect_database()") == 2
         assert not failed_checks(conn)
@@ -652,7 +670,8 @@ def test_the_rollback_asks_before_it_drops_logins_and_spares_the_sister(
             assert call(conn, "select count(*) from core.bots") == 1
             assert not failed_checks(sister)
             assert theirs.execute("select bot_id from core.bots") == [(bot,)]
-            assert call(conn, "select count(*) from pg_roles where rolname ~ '^app_'") == 11
+            assert call(conn, "select count(*) from pg_roles where rolname ~ '^app_[a-z_]+$'"
+                        ) == 11
             migrator(conn).migrate()
             assert conn.execute("select check_name, detail from security.check() where not ok"
                                 ).fetchall() == [("every bot has a login", f"bot_{ours}")]

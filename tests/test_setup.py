@@ -402,7 +402,7 @@ def login(database, **options):
 def test_a_superuser_may_migrate(database):
     talk = Talk()
     setup.probe(database.parts, talk.say)
-    assert len(talk.heard) == 9 and all(line.startswith("ok: ") for line in talk.heard)
+    assert len(talk.heard) == 10 and all(line.startswith("ok: ") for line in talk.heard)
     assert [line for line in talk.heard if "note:" in line and "lz4" not in line] == []
 
 

@@ -19,6 +19,7 @@ REGISTERED = "every table of a bot's rows is registered, as what it is"
 PATHS = "every function pins its search path"
 COLUMNS = "every column is there, with its type (! not null, = default, # identity)"
 NAMED = "every key, check and index is there"
+BOUNDED = "every domain bounds what it is for"
 OPEN = "no table is open to everybody"
 CALLABLE = "no function can be executed by everybody"
 
@@ -55,8 +56,8 @@ DAMAGES = [
      "girls_profiles_telegram_uq on core.girls_profiles"),
     ("alter table core.bot_names drop constraint bot_names_pk", NAMED,
      "bot_names_pk on core.bot_names"),
-    ("alter table core.messages drop constraint messages_direction_ck", NAMED,
-     "messages_direction_ck on core.messages"),
+    ("alter domain core.messages_direction drop constraint messages_direction_ck", BOUNDED,
+     "messages_direction_ck of core.messages_direction"),
     ("alter table core.bots add constraint new_ck check (name <> 'x') not valid", CHECKS,
      "new_ck on core_partitions.bots_p0"),
     ("alter table core.messages disable trigger count_new_messages", ENABLED,
@@ -75,7 +76,8 @@ DAMAGES = [
     ("create or replace trigger claim_bot_name after insert on core.bots"
      " for each row execute function core.touch_updated_at()", TRIGGERS,
      "claim_bot_name on core.bots"),
-    ("alter table core.messages alter body drop not null", COLUMNS, "core.messages.body text!"),
+    ("alter table core.messages alter body drop not null", COLUMNS,
+     "core.messages.body core.messages_body!"),
     ("alter table core.messages alter bot_id drop default", COLUMNS, "core.messages.bot_id"),
     ("alter table core.bots alter bot_id drop identity", COLUMNS, "core.bots.bot_id"),
     ("alter table core.girls_profiles alter message_count type bigint", COLUMNS,

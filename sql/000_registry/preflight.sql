@@ -12,6 +12,10 @@ with fact as (
            (select enumvals from pg_catalog.pg_settings
             where name = 'default_toast_compression') as compressions,
            coalesce(pg_relation_size(to_regclass('pg_catalog.pg_dist_node')), 0) > 0 as has_nodes,
+           (select string_agg(quote_ident(o.rolname), ', ' order by o.rolname)
+            from pg_catalog.pg_roles as o
+            where o.rolcreaterole and o.rolcanlogin and not o.rolsuper and o.oid <> r.oid
+           ) as makers,
            quote_ident(r.rolname) as login,
            quote_ident(d.datname) as database
     from pg_catalog.pg_database as d
@@ -53,6 +57,12 @@ cross join lateral (values
      case when f.has_nodes
           then 'note: Citus has nodes; our tables stay on this one: don''t distribute them'
           else 'no Citus with nodes' end,
+     ''),
+    (10, 'no other login can make itself a member of our roles', true,
+     case when f.version < 160000 and f.makers is not null
+          then format('note: before 16 whoever makes roles may become any but a superuser: %s can '
+                      'enter this installation', f.makers)
+          else 'none can' end,
      '')
 ) as c (place, check_name, ok, found, remedy)
 order by c.place;

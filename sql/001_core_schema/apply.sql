@@ -15,6 +15,7 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 \ir caller.sql
 \ir routine_names.sql
 \ir time_range.sql
+\ir bounds.sql
 
 -- What a bot keeps
 \ir bot_tables.sql

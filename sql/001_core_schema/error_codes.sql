@@ -28,6 +28,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Choose another name.'),
     ('MB006', 'no_such_month',       'A partition was asked for at no finite time.',
         'Pass a finite timestamptz.'),
+    ('MB012', 'out_of_bounds',       'A value is larger than its column takes, or an odd time.',
+        'Store less; core.bounds lists what each column takes.'),
     ('MB900', 'usage',               'The command line can''t be carried out as written.',
         'Read the message; runner.py COMMAND --help lists what the command takes.'),
     ('MB901', 'no_connection',       'The server can''t be reached, or refuses this login.',

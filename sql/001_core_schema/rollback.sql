@@ -94,6 +94,26 @@ drop table core.bot_table;
 
 -- What everything else names --------------------------------------------------
 
+drop view core.bounds;
+
+do $domains$
+declare
+    v_domain  regtype;
+begin
+    for v_domain in
+        select oid from pg_type where typnamespace = 'core'::regnamespace and typtype = 'd'
+    loop
+        execute format('drop domain %s', v_domain);
+    end loop;
+end
+$domains$;
+
+drop function core.check_json(jsonb, text, integer);
+drop function core.json_excess(jsonb, integer);
+drop function core.check_time(timestamptz, text);
+drop function core.check_text(text, text, integer);
+drop function core.refuse_value(text, text, text);
+drop function core.base_type(oid);
 drop function core.storable_years();
 drop function core.end_time();
 drop function core.first_time();

@@ -45,25 +45,19 @@ create table core.girls_profiles (
     profile_id            bigint       generated always as identity,
     telegram_id           bigint       not null,
     chat_id               bigint       not null,
-    last_activity         timestamptz,
+    last_activity         core.girls_profiles_last_activity,
     created_at            timestamptz  not null default now(),
     updated_at            timestamptz  not null default now(),
     message_count         integer      not null default 0,
-    name                  text,
-    previous_response_id  text,
-    summary               jsonb        not null default '{}',
-    profile               jsonb        not null default '{}',
-    extra                 jsonb        not null default '{}',
+    name                  core.girls_profiles_name,
+    previous_response_id  core.girls_profiles_previous_response_id,
+    summary               core.girls_profiles_summary  not null default '{}',
+    profile               core.girls_profiles_profile  not null default '{}',
+    extra                 core.girls_profiles_extra    not null default '{}',
 
     constraint girls_profiles_pk               primary key (bot_id, profile_id),
     constraint girls_profiles_telegram_uq      unique (bot_id, telegram_id),
-    constraint girls_profiles_activity_ck      check (
-        last_activity >= timestamptz '1970-01-01 00:00:00+00'
-        and last_activity < timestamptz '2100-01-01 00:00:00+00'),
-    constraint girls_profiles_message_count_ck check (message_count >= 0),
-    constraint girls_profiles_summary_ck       check (jsonb_typeof(summary) = 'object'),
-    constraint girls_profiles_profile_ck       check (jsonb_typeof(profile) = 'object'),
-    constraint girls_profiles_extra_ck         check (jsonb_typeof(extra) = 'object')
+    constraint girls_profiles_message_count_ck check (message_count >= 0)
 ) partition by hash (bot_id);
 
 comment on table core.girls_profiles is 'The contacts: one row per person that a bot talks with.';
@@ -87,20 +81,16 @@ create table core.conversations (
     conversation_id  bigint       generated always as identity,
     profile_id       bigint       not null,
     chat_id          bigint       not null,
-    started_at       timestamptz  not null default now(),
-    last_message_at  timestamptz,
+    started_at       core.conversations_started_at     not null default now(),
+    last_message_at  core.conversations_last_message_at,
     created_at       timestamptz  not null default now(),
     updated_at       timestamptz  not null default now(),
-    message_count    integer      not null default 0,
-    metadata         jsonb        not null default '{}',
+    message_count    core.conversations_message_count  not null default 0,
+    metadata         core.conversations_metadata       not null default '{}',
 
-    constraint conversations_pk               primary key (bot_id, conversation_id),
-    constraint conversations_chat_uq          unique (bot_id, chat_id),
-    constraint conversations_started_at_ck    check (isfinite(started_at)),
-    constraint conversations_last_message_ck  check (
-        last_message_at >= started_at and isfinite(last_message_at)),
-    constraint conversations_message_count_ck check (message_count >= 0),
-    constraint conversations_metadata_ck      check (jsonb_typeof(metadata) = 'object')
+    constraint conversations_pk              primary key (bot_id, conversation_id),
+    constraint conversations_chat_uq         unique (bot_id, chat_id),
+    constraint conversations_last_message_ck check (last_message_at >= started_at)
 ) partition by hash (bot_id);
 
 comment on table core.conversations is 'One row per chat; its messages are in core.messages.';
@@ -118,20 +108,15 @@ create table core.messages (
     bot_id           bigint       not null default core.current_bot_id(),
     conversation_id  bigint       not null,
     message_id       bigint       generated always as identity,
-    sent_at          timestamptz  not null default now(),
+    sent_at          core.messages_sent_at    not null default now(),
     created_at       timestamptz  not null default now(),
     updated_at       timestamptz  not null default now(),
     source_file_id   bigint,
-    direction        text         not null,
-    body             text         not null,
-    metadata         jsonb,
+    direction        core.messages_direction  not null,
+    body             core.messages_body       not null,
+    metadata         core.messages_metadata,
 
-    constraint messages_pk           primary key (bot_id, conversation_id, message_id),
-    constraint messages_sent_at_ck   check (
-        sent_at >= timestamptz '1970-01-01 00:00:00+00'
-        and sent_at < timestamptz '2100-01-01 00:00:00+00'),
-    constraint messages_direction_ck check (direction in ('in', 'out')),
-    constraint messages_metadata_ck  check (jsonb_typeof(metadata) = 'object')
+    constraint messages_pk primary key (bot_id, conversation_id, message_id)
 ) partition by hash (bot_id);
 
 comment on table core.messages is

@@ -1,7 +1,7 @@
 -- Which times can be stored.
 
--- Without arguments, so that a query has them as constants. The CHECKs of tables.sql repeat them
--- (a test compares): there everybody who writes a row would need the right to call these.
+-- Without arguments, so that a query has them as constants. The domains of bounds.sql call them:
+-- whoever writes a row needs the right to.
 
 create function core.first_time()
 returns timestamptz
@@ -12,7 +12,7 @@ select timestamptz '1970-01-01 00:00:00+00'
 $func$;
 
 comment on function core.first_time() is
-    'The earliest time that a message or a contact''s last activity can have.';
+    'The earliest time that a bot''s rows can have.';
 
 create function core.end_time()
 returns timestamptz
@@ -23,7 +23,7 @@ select timestamptz '2100-01-01 00:00:00+00'
 $func$;
 
 comment on function core.end_time() is
-    'What every time of a message, or of a contact''s last activity, is before.';
+    'What every time in a bot''s rows is before.';
 
 create function core.storable_years()
 returns text

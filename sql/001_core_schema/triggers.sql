@@ -34,7 +34,9 @@ create trigger count_moved_messages
 
 create trigger note_new_start
     after insert on core.conversations
-    for each row when (new.started_at < date_trunc('day', now(), 'UTC'))
+    for each row when (
+        new.started_at >= timestamptz '2100-01-01 00:00:00+00'  -- for health to find
+        or new.started_at < date_trunc('day', now(), 'UTC'))
     execute function core_upkeep.note_started();
 
 create trigger note_moved_start

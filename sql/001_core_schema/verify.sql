@@ -158,19 +158,25 @@ with five (oid) as (
              'updated_at timestamp with time zone!='),
             ('core.girls_profiles',
              'bot_id bigint!=, profile_id bigint!#, telegram_id bigint!, chat_id bigint!, '
-             'last_activity timestamp with time zone, created_at timestamp with time zone!=, '
-             'updated_at timestamp with time zone!=, message_count integer!=, name text, '
-             'previous_response_id text, summary jsonb!=, profile jsonb!=, extra jsonb!='),
+             'last_activity core.girls_profiles_last_activity, '
+             'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
+             'message_count integer!=, name core.girls_profiles_name, '
+             'previous_response_id core.girls_profiles_previous_response_id, '
+             'summary core.girls_profiles_summary!=, profile core.girls_profiles_profile!=, '
+             'extra core.girls_profiles_extra!='),
             ('core.conversations',
              'bot_id bigint!=, conversation_id bigint!#, profile_id bigint!, chat_id bigint!, '
-             'started_at timestamp with time zone!=, last_message_at timestamp with time zone, '
+             'started_at core.conversations_started_at!=, '
+             'last_message_at core.conversations_last_message_at, '
              'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
-             'message_count integer!=, metadata jsonb!='),
+             'message_count core.conversations_message_count!=, '
+             'metadata core.conversations_metadata!='),
             ('core.messages',
              'bot_id bigint!=, conversation_id bigint!, message_id bigint!#, '
-             'sent_at timestamp with time zone!=, created_at timestamp with time zone!=, '
-             'updated_at timestamp with time zone!=, source_file_id bigint, direction text!, '
-             'body text!, metadata jsonb'),
+             'sent_at core.messages_sent_at!=, created_at timestamp with time zone!=, '
+             'updated_at timestamp with time zone!=, source_file_id bigint, '
+             'direction core.messages_direction!, body core.messages_body!, '
+             'metadata core.messages_metadata'),
             ('core.bot_metrics',
              'bot_id bigint!=, day date!, messages_in integer!=, messages_out integer!=, '
              'new_conversations integer!=, active_contacts integer!=, reply_p50 interval, '
@@ -198,15 +204,10 @@ with five (oid) as (
             ('core.bots',           'bots_pk bots_id_ck bots_name_ck bots_owner_ck bots_status_ck '
                                     'bots_config_ck'),
             ('core.girls_profiles', 'girls_profiles_pk girls_profiles_telegram_uq '
-                                    'girls_profiles_activity_ck girls_profiles_message_count_ck '
-                                    'girls_profiles_summary_ck girls_profiles_profile_ck '
-                                    'girls_profiles_extra_ck girls_profiles_chat_idx'),
+                                    'girls_profiles_message_count_ck girls_profiles_chat_idx'),
             ('core.conversations',  'conversations_pk conversations_chat_uq '
-                                    'conversations_started_at_ck conversations_last_message_ck '
-                                    'conversations_message_count_ck conversations_metadata_ck '
-                                    'conversations_profile_idx'),
-            ('core.messages',       'messages_pk messages_sent_at_ck messages_direction_ck '
-                                    'messages_metadata_ck messages_sent_at_idx'),
+                                    'conversations_last_message_ck conversations_profile_idx'),
+            ('core.messages',       'messages_pk messages_sent_at_idx'),
             ('core.bot_metrics',    'bot_metrics_pk bot_metrics_day_ck bot_metrics_counts_ck '
                                     'bot_metrics_reply_ck')
         ) as t (owner, names)
@@ -252,6 +253,35 @@ with five (oid) as (
         cross join lateral regexp_matches(p.prosrc, e'''(MB\\d{3})''', 'g') as m (code)
         where p.pronamespace in ('core'::regnamespace, 'core_upkeep'::regnamespace)
           and not exists (select from core.error_code as e where e.code = m.code[1]))
+    union all
+    select 19, 'every domain bounds what it is for', (
+        select string_agg(format('%s of core.%s', e.name, e.domain), ', ')
+        from (values
+            ('girls_profiles_name',                 'girls_profiles_name_ck'),
+            ('girls_profiles_previous_response_id', 'girls_profiles_previous_response_id_ck'),
+            ('girls_profiles_last_activity',        'girls_profiles_activity_ck'),
+            ('girls_profiles_summary',      'girls_profiles_summary_ck'),
+            ('girls_profiles_summary',      'girls_profiles_summary_size_ck'),
+            ('girls_profiles_profile',      'girls_profiles_profile_ck'),
+            ('girls_profiles_profile',      'girls_profiles_profile_size_ck'),
+            ('girls_profiles_extra',        'girls_profiles_extra_ck'),
+            ('girls_profiles_extra',        'girls_profiles_extra_size_ck'),
+            ('conversations_started_at',      'conversations_started_at_ck'),
+            ('conversations_last_message_at', 'conversations_last_message_at_ck'),
+            ('conversations_message_count',   'conversations_message_count_ck'),
+            ('conversations_metadata',        'conversations_metadata_ck'),
+            ('conversations_metadata',        'conversations_metadata_size_ck'),
+            ('messages_sent_at',   'messages_sent_at_ck'),
+            ('messages_direction', 'messages_direction_ck'),
+            ('messages_body',      'messages_body_ck'),
+            ('messages_metadata',  'messages_metadata_ck'),
+            ('messages_metadata',  'messages_metadata_size_ck')
+        ) as e (domain, name)
+        where not exists (
+            select
+            from pg_constraint as k
+            where k.contypid = to_regtype(format('core.%I', e.domain)) and k.conname = e.name
+              and k.contype = 'c' and k.convalidated))
 )
 select check_name, offenders is null as ok, offenders as detail
 from result

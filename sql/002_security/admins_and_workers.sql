@@ -1,6 +1,11 @@
 -- People and workers: their logins, and which bots they may become.
 
-create function security.create_login(p_name text, p_what text, p_verifier text)
+create function security.create_login(
+    p_name      text,
+    p_what      text,
+    p_verifier  text,
+    p_limit     security.login_limit
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -21,18 +26,23 @@ begin
             message = format('role %s is there already', p_name),
             hint    = 'Choose another name: a role that is there is never taken over.';
     end if;
-    execute format('create role %I login', p_name);
+    execute format('create role %I login connection limit %s', p_name, p_limit.connections);
+    perform security.note_limits(p_limit);
     perform security.set_up_login(p_name, p_what, p_verifier);
 end
 $func$;
 
-comment on function security.create_login(text, text, text) is
+comment on function security.create_login(text, text, text, security.login_limit) is
     'Makes a login for this database, a member of nothing. MB102, MB103, MB104.';
 
 create function security.create_admin(
-    p_name      text,
-    p_verifier  text     default null,
-    p_is_super  boolean  default false
+    p_name               text,
+    p_verifier           text      default null,
+    p_is_super           boolean   default false,
+    p_connections        integer   default null,
+    p_statement_timeout  interval  default null,
+    p_transaction_idle   interval  default null,
+    p_lock_timeout       interval  default null
 )
 returns void
 language plpgsql
@@ -44,21 +54,30 @@ as $func$
 declare
     v_level  text := case when p_is_super then 'app_super_admin' else 'app_admin' end;
 begin
-    perform security.create_login(p_name, 'admin', p_verifier);
+    perform security.create_login(p_name, 'admin', p_verifier, security.changed_limits(
+        security.first_login_limits(p_name, substr(v_level, 5)),
+        p_connections, p_statement_timeout, p_transaction_idle, p_lock_timeout));
     execute format('grant %I to %I', v_level, p_name);
     perform security.run_event_hooks(
         'role_granted', jsonb_build_object('role', v_level, 'to', p_name));
 end
 $func$;
 
-comment on function security.create_admin(text, text, boolean) is
+comment on function security.create_admin(
+    text, text, boolean, integer, interval, interval, interval) is
     'Makes a login for a person: an admin, who sees and may become the bots granted to them, or a
-super_admin. MB102, MB103, MB104.';
+super_admin. What it may take is what security.first_login_limits says where it is null: 5
+connections, 5 min a statement, 5 min idle in a transaction, 10 s for a lock; a super_admin 10, 1 h,
+10 min, 60 s. MB102, MB103, MB104, MB114.';
 
 create function security.create_worker(
-    p_name      text,
-    p_bots      bigint[],
-    p_verifier  text      default null
+    p_name               text,
+    p_bots               bigint[],
+    p_verifier           text      default null,
+    p_connections        integer   default null,
+    p_statement_timeout  interval  default null,
+    p_transaction_idle   interval  default null,
+    p_lock_timeout       interval  default null
 )
 returns void
 language plpgsql
@@ -68,15 +87,20 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 begin
-    perform security.create_login(p_name, 'worker', p_verifier);
+    perform security.create_login(p_name, 'worker', p_verifier, security.changed_limits(
+        security.first_login_limits(p_name, 'worker'),
+        p_connections, p_statement_timeout, p_transaction_idle, p_lock_timeout));
     execute format('alter role %I noinherit', p_name);
     perform security.grant_bot(b, p_name) from unnest(p_bots) as b;
 end
 $func$;
 
-comment on function security.create_worker(text, bigint[], text) is
+comment on function security.create_worker(
+    text, bigint[], text, integer, interval, interval, interval) is
     'Makes a login for a pooled process: by itself it may do nothing, with SET ROLE bot_<id> what
-that bot may. MB003, MB102 to MB105.';
+that bot may. What it may take is what security.first_login_limits says where it is null: 20
+connections, 30 s a statement, 60 s idle in a transaction, 10 s for a lock. MB003, MB102 to MB105,
+MB114.';
 
 create function security.require_login(p_name text)
 returns void

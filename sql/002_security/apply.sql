@@ -14,6 +14,8 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir error_codes.sql
 
 -- Who there is
+\ir installation.sql
+\ir shared_roles.sql
 \ir roles.sql
 \ir caller.sql
 
@@ -23,9 +25,12 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who logs in
 \ir event_hooks.sql
+\ir marks.sql
 \ir logins.sql
+\ir login_limits.sql
 \ir bot_limits.sql
 \ir bots.sql
+\ir sessions_in_the_way.sql
 \ir drop_bot.sql
 \ir admins_and_workers.sql
 \ir tokens.sql
@@ -46,12 +51,15 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who may do what
 \ir database.sql
+\ir claim_logins.sql
 \ir core_rights.sql
 
 -- Whether all of it holds
 \ir check_exceptions.sql
+\ir act_as.sql
 \ir check_roles.sql
 \ir check_logins.sql
+\ir check_installation.sql
 \ir check_tables.sql
 \ir check_routines.sql
 \ir check_reach.sql

@@ -45,14 +45,9 @@ set quote_all_identifiers = off
 as $func$
 declare
     v_login  text := 'bot_' || p_bot_id;
-    v_limit  security.bot_limit;
 begin
     perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
-    select * into v_limit from security.bot_limit where bot_id = p_bot_id;
-    if not found then
-        v_limit := security.first_limits(p_bot_id);
-    end if;
-    perform security.apply_limits(v_limit);
+    perform security.apply_limits(p_bot_id, security.limits_of_bot(p_bot_id));
     -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
     execute format('grant app_bot to %I', v_login);
 end
@@ -83,7 +78,7 @@ begin
         continue when to_regrole(v_login) is not null;
         begin
             execute format('create role %I login connection limit %s', v_login,
-                           (security.first_limits(v_bot_id)).connections);
+                           (security.first_login_limits(v_login, 'bot')).connections);
             exit;
         exception when duplicate_object or unique_violation then
             null;  -- a sister database was faster
@@ -98,8 +93,9 @@ $func$;
 
 comment on function security.create_bot(text, text) is
     'Makes a bot and its login bot_<id>; returns bot_id. At most 20 connections, 30 s a statement,
-60 s idle in a transaction (set_bot_limits changes these). Without a SCRAM verifier the login has no
-password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible name.';
+60 s idle in a transaction, 10 s for a lock (set_limits changes these). Without a SCRAM verifier the
+login has no password yet. MB005: the name is taken; MB102: no verifier; MB104: an impossible
+name.';
 
 create function security.preview_create_bot(p_name text, p_verifier text default null)
 returns bigint
@@ -182,7 +178,9 @@ begin
             message = format('bot %s has no login of this database', p_bot_id),
             detail  = format('Role %s: %s.', v_login, case when to_regrole(v_login) is null
                              then 'not there' else 'without this database''s mark' end),
-            hint    = format('If it is not there: select security.create_bot_login(%s).', p_bot_id);
+            hint    = format('If it is not there: select security.create_bot_login(%s). If another '
+                             'database has it: select security.claim_logins(), as the owner.',
+                             p_bot_id);
     end if;
     return v_login;
 end

@@ -7,7 +7,8 @@ create table security.rule_exception (
 
     constraint rule_exception_pk      primary key (rule, object),
     constraint rule_exception_rule_ck check (
-        rule in ('unpinned path', 'replica mode', 'shared table', 'superuser''s grant'))
+        rule in ('unpinned path', 'replica mode', 'shared table', 'public routine',
+                 'superuser''s grant'))
 );
 
 comment on table security.rule_exception is
@@ -16,6 +17,7 @@ its own, and removes them again.';
 comment on column security.rule_exception.rule is
     'unpinned path: a routine without a search_path of its own; replica mode: a routine that sets
 session_replication_role; shared table: every bot may read it, no row of it is one bot''s;
+public routine: everybody may execute it, so its schema lets everybody in;
 superuser''s grant: what a role of ours has in the cluster as soon as a superuser migrates, here or
 in a sister database: no difference when it appears.';
 comment on column security.rule_exception.object is
@@ -23,7 +25,9 @@ comment on column security.rule_exception.object is
 comment on column security.rule_exception.reason is 'Why the rule may let it pass.';
 
 insert into security.rule_exception (rule, object, reason) values
-    ('shared table', 'core.error_code', 'the codes and what to do about each');
+    ('shared table', 'core.error_code', 'the codes and what to do about each'),
+    ('superuser''s grant', 'right to owner of security on parameter temp_file_limit: SET',
+     'limit_login gives with it each login a limit of temporary files');
 
 create function security.exceptions(p_rule text)
 returns setof oid

@@ -80,7 +80,7 @@ from login
 where rolname ~ '^bot_[1-9][0-9]*$' and not is_marked
   and oid in (select * from security.connecting_roles())
 union all
-select 'no login is left over from an earlier database of this name', count(*) = 0, 'notice',
+select 'no login is left over from a bot that is gone', count(*) = 0, 'notice',
        string_agg(format('%s (%s): drop role %1$I', rolname,
                          shobj_description(oid, 'pg_authid')), ', ')
 from login where kind ~ '^bot ' and not is_marked
@@ -96,7 +96,7 @@ select 'CONNECT is each login''s own, and only the provisioner hands it on', cou
        'critical', string_agg(format('%s to %s', privilege_type, grantee::regrole), ', ')
 from granted
 where grantee <> 0 and not is_owners and not (privilege_type = 'CONNECT' and (
-    rolname = 'app_provisioner' or is_login and not is_grantable))
+    rolname = (select security.provisioner()) or is_login and not is_grantable))
 union all
 select 'no bot, admin or worker may make a schema, or anything in one, or a temporary table',
        count(*) = 0, 'critical', string_agg(rolname, ', ')

@@ -45,7 +45,8 @@ where kind = 'level'
            'source_file_id'))
 union all
 select 'nobody has a right on the tokens', count(*) = 0, 'critical', string_agg(shown, ', ')
-from granted where relation = 'security.bot_token'::regclass
+from granted
+where relation = 'security.bot_token'::regclass and grantee <> 'app_provisioner'::regrole
 union all
 select 'nobody enters core_partitions, but app_backup', count(*) = 0, 'critical',
        string_agg(format('%s to %s', a.privilege_type, a.grantee::regrole), ', ')
@@ -72,7 +73,11 @@ join security.schema_owner as r on r.schema_name = n.nspname
 cross join lateral aclexplode(n.nspacl) as a
 where a.grantee <> n.nspowner
   and (a.privilege_type <> 'USAGE' or a.is_grantable
-       or a.grantee not in (select role from security.roles()))
+       or a.grantee not in (select role from security.roles())
+          and not (a.grantee = 0 and exists (
+              select
+              from security.exceptions('public routine') as e
+              join pg_proc as p on p.oid = e and p.pronamespace = n.oid)))
 union all
 select 'no level and no login made here has a right on what the server keeps to itself',
        count(*) = 0, 'critical',
@@ -114,7 +119,11 @@ select * from security.check_strangers()
 union all
 select * from security.check_logins()
 union all
+select * from security.check_installation()
+union all
 select * from security.check_tables()
+union all
+select * from security.check_bounds()
 union all
 select * from security.check_policies()
 union all

@@ -15,7 +15,8 @@ with role as (
     select rolname, oid in (select datdba from pg_database) as is_some_owner,
            has_database_privilege(oid, current_database(), 'connect') as may_connect
     from role
-    where rolcreaterole and not rolsuper and rolname <> 'app_provisioner'
+    where rolcreaterole and not rolsuper and rolname <> (select security.provisioner())
+      and oid not in (select * from security.sister_provisioners())
 )
 select 'no role but a superuser bypasses row level security', count(*) = 0, 'critical',
        string_agg(rolname, ', ')
@@ -37,7 +38,7 @@ select 'the roles of ours can''t log in and have no power beyond their grants', 
 from role as r
 join security.roles() as o on o.role = r.oid
 where rolcanlogin or rolsuper or rolbypassrls or rolreplication or rolcreatedb
-   or rolcreaterole <> (r.rolname = 'app_provisioner')
+   or rolcreaterole <> (r.rolname = (select security.provisioner()))
 union all
 select 'every login made here is plain', count(*) = 0, 'critical', string_agg(rolname, ', ')
 from role
@@ -68,7 +69,8 @@ with made as (
     join pg_roles as r on r.oid = m.role
 ), edge as materialized (
     select m.roleid, m.member, m.grantor, m.admin_option, p.rolname as role, b.kind as role_kind,
-           coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname
+           coalesce(a.kind, '') as kind, o.kind as own_kind, o.rolname,
+           o.rolname = (select security.provisioner()) as is_maker
     from pg_auth_members as m
     join pg_roles as p on p.oid = m.roleid
     left join made as b on b.oid = m.roleid
@@ -95,12 +97,10 @@ where kind in ('admin', 'worker') and coalesce(role_kind !~ '^bot ', true)
 union all
 select 'only admins and workers made here may become a bot', count(*) = 0, 'critical',
        string_agg(shown, ', ')
-from member
-where role_kind ~ '^bot ' and kind not in ('admin', 'worker')
-  and member <> 'app_provisioner'::regrole
+from member where role_kind ~ '^bot ' and kind not in ('admin', 'worker') and is_maker is not true
 union all
 select 'nobody may become an admin or a worker', count(*) = 0, 'critical', string_agg(shown, ', ')
-from member where role_kind in ('admin', 'worker') and member <> 'app_provisioner'::regrole
+from member where role_kind in ('admin', 'worker') and is_maker is not true
 union all
 select 'a worker may do nothing before SET ROLE', count(*) = 0, 'critical',
        string_agg(w.rolname, ', ')
@@ -117,7 +117,7 @@ where own_kind in ('level', 'reader')
 union all
 select 'a function of ours gave every membership that a login made here has', count(*) = 0,
        'critical', string_agg(shown, ', ')
-from member where kind <> '' and grantor <> 'app_provisioner'::regrole
+from member where kind <> '' and grantor <> (select to_regrole(security.provisioner()::text))
 union all
 select 'no level and no login made here hands out a role', count(*) = 0, 'critical',
        string_agg(shown, ', ')

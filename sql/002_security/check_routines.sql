@@ -18,6 +18,7 @@ select 'no function of ours can be executed by everybody', count(*) = 0, 'critic
 from routine as r
 cross join lateral aclexplode(r.acl) as a
 where a.grantee = 0
+  and not exists (select from security.exceptions('public routine') as e where e = r.oid)
 union all
 select 'rights on functions are those of the roles, and of nobody else', count(*) = 0, 'critical',
        string_agg(format('%s to %s', r.shown, a.grantee::regrole), ', ')

@@ -24,6 +24,17 @@ from setting
 where setting ~ '^(role|session_authorization)='
   and (role = 0 or role in (select m.role from security.marked_logins() as m))
 union all
+select 'every login made here has a limit of temporary files', count(*) = 0, 'notice',
+       concat_ws('; ', string_agg(r.rolname, ', '),
+                 case when not has_parameter_privilege('app_provisioner', 'temp_file_limit', 'set')
+                      then 'as a superuser: grant set on parameter temp_file_limit to '
+                           'app_provisioner; then security.set_limits for each login' end)
+from security.marked_logins() as m
+join pg_roles as r on r.oid = m.role
+where m.role not in (
+    select role from setting
+    where setting = 'temp_file_limit=' || security.temp_file_limit())
+union all
 select 'every migration that began came to its end', count(*) = 0, 'notice',
        string_agg(migration, ', ')
 from security.unfinished

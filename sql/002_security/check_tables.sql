@@ -86,6 +86,39 @@ $func$;
 comment on function security.check_tables() is
     'The part of security.check() about tables, leaves and their guards.';
 
+create function security.check_bounds()
+returns table (check_name text, ok boolean, severity text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+select 'every column that a bot may write has a bound', count(*) = 0, 'critical',
+       string_agg(format('%s.%I', a.attrelid::regclass, a.attname), ', '
+                  order by a.attrelid::regclass::text, a.attnum)
+from pg_attribute as a
+join security.kept_tables() as k (relation) on k.relation = a.attrelid
+join pg_class as c on c.oid = a.attrelid and not c.relispartition
+join pg_type as t on t.oid = core.base_type(a.atttypid)
+where a.attnum > 0 and not a.attisdropped
+  and (has_column_privilege('app_bot', a.attrelid, a.attnum, 'insert')
+       or has_column_privilege('app_bot', a.attrelid, a.attnum, 'update'))
+  -- of these types each value is as small as the others, and none of them is infinite
+  and t.oid <> all (array['int2', 'int4', 'int8', 'bool', 'uuid', 'oid', 'char']::regtype[])
+  and t.typtype <> 'e'
+  and not (a.atttypmod >= 0 and t.typcategory in ('S', 'V', 'N'))  -- varchar(9), numeric(9, 2)
+  and not exists (
+      select from pg_constraint as d
+      where d.contypid = a.atttypid and d.contype = 'c' and d.convalidated)
+  and not exists (
+      select from pg_constraint as d
+      where d.conrelid = a.attrelid and d.contype = 'c' and d.convalidated
+        and d.conkey = array[a.attnum])
+$func$;
+
+comment on function security.check_bounds() is
+    'The part of security.check() about the columns that bots write: a domain with a CHECK, or a
+CHECK of the table on this column alone, says how large a value may be.';
+
 create function security.check_pair()
 returns table (check_name text, ok boolean, severity text, detail text)
 language sql stable

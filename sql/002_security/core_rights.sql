@@ -25,7 +25,7 @@ $protect$;
 grant usage on schema core to app_base, app_upkeep, app_backup, app_provisioner;
 grant usage on schema core_partitions to app_backup;
 grant usage on schema security to app_bot, app_owner;
-grant select on core.error_code to app_bot, app_backup;
+grant select on core.error_code, core.bounds to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
 grant select on core.leaf_hook, core.bot_table, core.stale_days to app_backup;
 grant select on core.bot_table to app_provisioner;
@@ -46,15 +46,22 @@ grant execute on function
     core.current_bot_id(),
     core.record_message(bigint, text, text, timestamptz, text, bigint),
     core.check_message(bigint, text, text, timestamptz),
-    core.first_time(), core.end_time(), core.storable_years(),
     core.ensure_contact(bigint, bigint, text),
     core.ensure_conversation(bigint, bigint, text),
     security.policy_bot_id(),
     security.policy_user(),
     security.get_bot_token()
 to app_bot;
+-- Whoever writes a column, or names a row by its key, calls what bounds it.
+grant execute on function
+    core.refuse_value(text, text, text), core.check_text(text, text, integer),
+    core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
+    core.check_json(jsonb, text, integer), core.first_time(), core.end_time(),
+    core.storable_years(), core.base_type(oid)
+to app_bot, app_backup, app_upkeep;
 -- own_rows is asked for everybody who reads: whoever is no bot gets nothing by it.
-grant execute on function security.policy_bot_id(), security.policy_user()
+grant execute on function
+    security.policy_bot_id(), security.policy_user(), core.base_type(oid)
 to app_backup, app_owner, app_upkeep;
 
 -- What the triggers keep: for every bot, by column.
@@ -83,5 +90,5 @@ grant select on core.bot_table to app_upkeep;
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage, select on sequence core.bots_bot_id_seq to app_provisioner;
 grant execute on function
-    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text)
+    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text), core.base_type(oid)
 to app_provisioner;

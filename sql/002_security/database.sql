@@ -92,8 +92,8 @@ as $func$
 begin
     perform security.await_turn();
     execute format('revoke all on database %I from public', current_database());
-    execute format('grant connect on database %I to app_provisioner with grant option',
-                   current_database());
+    execute format('grant connect on database %I to %I with grant option', current_database(),
+                   security.provisioner());
     return security.admit_logins();
 end
 $func$;

@@ -35,6 +35,8 @@ begin
     -- a large object or default privileges of its own, which any login may make, would keep it
     execute format('drop owned by %I', p_login);
     execute format('drop role %I', p_login);
+    delete from security.made_login where login = p_login;
+    delete from security.login_limit where login = p_login;
     perform security.run_event_hooks(
         'role_dropped', jsonb_build_object('role', p_login),
         substring(p_login from '^bot_([1-9][0-9]{0,17})$')::bigint);
@@ -211,27 +213,39 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set lock_timeout = '2s'
 as $func$
 declare
-    v_login  text := security.require_bot(p_bot_id);
+    v_login    text := security.require_bot(p_bot_id);
+    v_holders  text;
 begin
     if p_discard then
         perform security.end_connections(v_login);
-        perform security.discard_rows(p_bot_id, array['refuse', 'delete']);
     elsif security.has_rows(p_bot_id) then
         raise exception using
             errcode = 'MB106',
             message = format('bot %s still has rows', p_bot_id),
             hint    = 'Take a backup; p_discard => true deletes the rows, too.';
-    else
-        perform security.discard_rows(p_bot_id, array['delete']);
     end if;
-    perform security.drop_role(v_login);
+    for v_attempt in 1 .. 3 loop
+        begin
+            perform security.discard_rows(
+                p_bot_id, case when p_discard then array['refuse'] else '{}' end || 'delete'::text);
+            perform security.drop_role(v_login);
+            return;
+        exception when lock_not_available then
+            -- a worker may have become the bot before
+            v_holders := security.clear_the_way_to(
+                p_bot_id, case when v_attempt < 3 then '^(bot|worker|admin)' end);
+        end;
+    end loop;
+    perform security.refuse_to_wait(format('bot %s can''t be dropped', p_bot_id), v_holders);
 end
 $func$;
 
 comment on function security.drop_bot(bigint, boolean) is
     'Drops a bot and its login and ends its connections; with p_discard its contacts, conversations,
 messages and metrics too, and what other tables in core.bot_table hold of it; the audit log stays.
-Its id is not used again. MB003, MB105; MB106: it has rows; MB122: a table that nobody registered
-refers to them.';
+Its id is not used again. After 2 s of waiting for a lock it ends the sessions of workers and admins
+who may become the bot and hold locks on its tables. MB003, MB105; MB106: it has rows; MB122: a
+table that nobody registered refers to them; MB130: another one''s session is in the way.';

@@ -1,4 +1,4 @@
--- Error codes MB101 to MB129.
+-- Error codes MB101 to MB139.
 
 insert into core.error_code (code, name, meaning, remedy) values
     ('MB101', 'role_not_usable',  'A role, or a membership, that another one made is in the way.',
@@ -27,13 +27,21 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Mend what the message names.'),
     ('MB113', 'not_an_acceptor',  'The caller may not accept differences.',
         'Do it as the database''s owner.'),
-    ('MB114', 'invalid_limits',   'A bot can''t have these limits.',
+    ('MB114', 'invalid_limits',   'A login can''t have these limits.',
         'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
     ('MB115', 'invalid_body',     'The body of a routine has a syntax error.',
         'Correct it where the message says, in the routine''s file.'),
+    ('MB120', 'grants_missing',   'Roles of another installation of the cluster can''t be used.',
+        'Let a superuser, or who made them, run the statements that the detail lists.'),
     ('MB121', 'not_protected',    'Roles were to be let in to a table that is not protected.',
         'Call security.protect for the table first.'),
     ('MB122', 'held_by_a_table',  'A table outside core.bot_table refers to the bot''s rows.',
         'Call security.protect for that table, or delete its rows.'),
     ('MB123', 'invalid_id_range', 'Ids can''t come from this range.',
-        'Pass a range that no id of this or another installation is in.');
+        'Pass a range that no id of this or another installation is in.'),
+    ('MB124', 'not_this_bot',     'A login may not act as this bot.',
+        'Give it the bot: security.grant_bot_to_admin.'),
+    ('MB125', 'token_is_the_bots', 'A token was asked for by a login that is not the bot''s.',
+        'Log in as the bot, or as a worker that was given it.'),
+    ('MB130', 'in_the_way',       'Another session holds a lock for longer than is waited for it.',
+        'Repeat it; end the session that the message names if it is in the way again.');

@@ -57,43 +57,6 @@ comment on function security.relation_facts(oid[]) is
     'Facts about relations and what hangs on them; as security.routine_facts(). A fact that is not
 the same in each partition of a table names those where it is so.';
 
-create function security.facts_about(p_schema name)
-returns table (kind text, object text, definition text, version text)
-language sql stable
-security definer
-set search_path = pg_catalog, pg_temp
-set row_security = on
-set quote_all_identifiers = off
-set jit = off
-as $func$
-select f.*
-from (
-    select array_agg(relation) from security.covered_relations()
-    where name like quote_ident(p_schema) || '.%'
-) as c (relations)
-cross join lateral security.relation_facts(c.relations) as f
-union all
-select f.kind, concat_ws(' on ', f.part, f.relation::regclass), f.definition, f.version
-from (
-    select array_agg(t.oid)
-    from pg_trigger as t
-    join pg_proc as p on p.oid = t.tgfoid
-    join pg_namespace as n on n.oid = p.pronamespace
-    where n.nspname = p_schema and not t.tgisinternal
-) as c (triggers)
-cross join lateral security.trigger_facts(c.triggers) as f
-union all
-select f.*
-from security.routine_facts() as f
-where f.object like quote_ident(p_schema) || '.%'
-   or f.object like '% on ' || quote_ident(p_schema) || '.%'
-$func$;
-
-comment on function security.facts_about(name) is
-    'The inventory''s facts about one schema, its routines, and the triggers of tables that have one
-which calls them: (kind, object, definition, version). Looks at no other table, so that nobody who
-locks one is waited for.';
-
 create function security.inventory()
 returns table (scope text, kind text, object text, definition text, version text)
 language sql stable
@@ -121,6 +84,9 @@ from security.routine_facts() as f
 union all
 select 'database', f.kind, f.object, f.definition, f.version
 from security.schema_facts() as f
+union all
+select 'database', f.kind, f.object, f.definition, f.version
+from security.type_facts() as f
 union all
 select 'database', f.kind, f.object, f.definition, f.version
 from covered as c

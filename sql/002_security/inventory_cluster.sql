@@ -31,11 +31,11 @@ with ours as materialized (
     select role from ours
     union all
     -- made for another database of the cluster, and not let in here
-    select d.objoid
-    from pg_shdescription as d
-    where d.classoid = 'pg_authid'::regclass and d.objoid not in (select role from ours)
-      and d.description ~ '^(bot [1-9][0-9]*|admin|worker) of database '
-      and d.objoid not in (select * from security.connecting_roles())
+    select m.role
+    from security.marks() as m
+    where m.role not in (select role from ours)
+      and m.role not in (select * from security.connecting_roles())
+    union all select * from security.sister_provisioners()
 ), sister as materialized (
     -- who owns another database of the cluster, where our roles serve: a rule gives notice of them
     select datdba as role from pg_database
@@ -77,7 +77,8 @@ join known as k on k.oid = m.member
 join known as p on p.oid = m.roleid
 where k.purpose is not null or k.rolname ~ '^pg_'
    or m.roleid in (select * from security.strong_roles())
-      and not (p.purpose is not null and m.member in (select role from sister))
+      and not ((p.purpose is not null or p.rolname ~ '^app_[a-z_]+$')
+               and m.member in (select role from sister))
       and (p.rolname !~ '^pg_' or k.rolcanlogin or exists (
           -- a role that no login can become is harmless: a sister database's migration makes such
           select from pg_roles as r

@@ -77,18 +77,6 @@ cross join lateral security.in_words(s.nspacl, s.nspowner) as a
 left join security.known_names() as w on w.role = a.grantee
 where s.is_ours or a.grantee in (select * from security.bot_grantees())
 union all
-select 'type', format_type(t.oid, null),
-       concat_ws(' ', case t.typtype when 'd' then 'domain' when 'e' then 'enum' else 'range' end,
-           case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) end,
-           case when t.typnotnull then 'not null' end, 'default ' || t.typdefault,
-           (select string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname)
-            from pg_constraint as k where k.contypid = t.oid and k.contype = 'c'),
-           (select string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder)
-            from pg_enum as e where e.enumtypid = t.oid)), t.xmin::text
-from pg_type as t
-join covered as s on s.oid = t.typnamespace and s.is_ours
-where t.typtype in ('d', 'e', 'r')
-union all
 select 'default right',
        format('to %s on %s made by %s%s', security.role_name(a.grantee),
               case d.defaclobjtype when 'f' then 'routines' when 'r' then 'tables'
@@ -120,7 +108,39 @@ left join (select role, purpose from security.roles() union all
 $func$;
 
 comment on function security.schema_facts() is
-    'Facts about schemas, types, default privileges and extensions; as security.routine_facts().';
+    'Facts about schemas, default privileges and extensions; as security.routine_facts().';
+
+create function security.type_facts()
+returns table (kind text, object text, definition text, version text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+with type as materialized (
+    select t.*, t.xmin::text as version, format_type(t.oid, null) as name
+    from pg_type as t
+    join pg_namespace as n on n.oid = t.typnamespace
+    join security.schema_owner as o on o.schema_name = n.nspname
+    where t.typtype in ('d', 'e', 'r')
+)
+select 'type', t.name,
+       concat_ws(' ', case t.typtype when 'd' then 'domain' when 'e' then 'enum' else 'range' end,
+           case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) end,
+           case when t.typnotnull then 'not null' end, 'default ' || t.typdefault,
+           (select string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname)
+            from pg_constraint as k where k.contypid = t.oid and k.contype = 'c'),
+           (select string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder)
+            from pg_enum as e where e.enumtypid = t.oid)), t.version
+from type as t
+union all
+select 'owner', t.name, coalesce(w.name, security.role_name(t.typowner)), null
+from type as t
+left join security.known_names() as w on w.role = t.typowner
+$func$;
+
+comment on function security.type_facts() is
+    'Facts about domains with their checks, enums, ranges, and their owners; as
+security.routine_facts().';
 
 create function security.comment_facts(p_relations oid[])
 returns table (kind text, object text, definition text, version text)

@@ -44,7 +44,9 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 declare
-    v_table  record;
+    v_table        record;
+    -- called otherwise in each installation
+    v_provisioner  text := coalesce(security.provisioner()::text, '');
 begin
     for v_table in
         select t.*
@@ -54,9 +56,11 @@ begin
         return query execute format(
             'select ''row'', format(''%%s of %%s'', (select string_agg(r ->> u.k, '', '' order by '
             'u.place) from unnest($2::text[]) with ordinality as u (k, place)), $1), '
-            '(r - $2::text[] - $3::text[])::text from (select to_jsonb(t) from %s as t) as j (r)',
+            'replace((r - $2::text[] - $3::text[])::text, $4, ''the provisioner'') '
+            'from (select to_jsonb(t) from %s as t) as j (r)',
             v_table.relation)
-        using v_table.relation::text, v_table.key_columns, v_table.operator_columns;
+        using v_table.relation::text, v_table.key_columns, v_table.operator_columns,
+              v_provisioner;
     end loop;
 end
 $func$;

@@ -1,48 +1,22 @@
--- What makes a login, and how a login made here is known.
+-- What makes a login.
 
-create function security.mark(p_what text)
-returns text
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select format('%s of database %s', p_what, current_database())
-$func$;
+create table security.made_login (
+    login    name         not null,
+    kind     text         not null,
+    made_by  name         not null default session_user,
+    made_at  timestamptz  not null default now(),
 
-comment on function security.mark(text) is
-    'The comment on a login that was made for this database: bot 7, an admin, a worker. A role
-without it, or with another one, is none of ours, whatever its name.';
+    constraint made_login_pk      primary key (login),
+    constraint made_login_kind_ck check (kind ~ '^(bot [1-9][0-9]*|admin|worker)$')
+);
 
-create function security.marked_logins()
-returns table (role oid, kind text)
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select d.objoid, k.kind
-from pg_shdescription as d
-cross join lateral (select split_part(d.description, ' of database ', 1)) as k (kind)
-where d.classoid = 'pg_authid'::regclass
-  -- the cheapest first: a cluster may have thousands of logins that are another database's
-  and strpos(d.description, (select security.mark(''))) > 0
-  and d.description = k.kind || (select security.mark(''))
-  and k.kind ~ '^(bot [1-9][0-9]*|admin|worker)$'
-$func$;
-
-comment on function security.marked_logins() is
-    'The logins that were made for this database: (role, kind: bot 7, admin or worker).';
-
-create function security.login_kind(p_role oid)
-returns text
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select kind
-from (select shobj_description(p_role, 'pg_authid')) as d (mark)
-cross join lateral (select split_part(d.mark, ' of database ', 1)) as k (kind)
-where d.mark = security.mark(k.kind) and k.kind ~ '^(bot [1-9][0-9]*|admin|worker)$'
-$func$;
-
-comment on function security.login_kind(oid) is
-    'What a login was made as for this database: bot 7, admin or worker; null if it was not.';
+comment on table security.made_login is
+    'The logins that functions of ours made for this installation and have not dropped. A role that
+bears a login''s mark and is not here was marked by hand.';
+comment on column security.made_login.login is 'Role.';
+comment on column security.made_login.kind is 'bot 7, admin or worker.';
+comment on column security.made_login.made_by is 'session_user: a fact, not a claim.';
+comment on column security.made_login.made_at is 'When.';
 
 create function security.require_verifier(p_verifier text)
 returns void
@@ -86,6 +60,9 @@ set quote_all_identifiers = off
 as $func$
 begin
     execute format('comment on role %I is %L', p_login, security.mark(p_what));
+    insert into security.made_login as m (login, kind) values (p_login, p_what)
+    on conflict (login) do update
+    set kind = excluded.kind, made_by = excluded.made_by, made_at = excluded.made_at;
     perform security.await_turn();
     execute format('grant connect on database %I to %I', current_database(), p_login);
     if p_verifier is not null then
@@ -97,7 +74,7 @@ end
 $func$;
 
 comment on function security.set_up_login(text, text, text) is
-    'Marks a new login, lets it connect to this database, and gives it its password.';
+    'Marks and notes a new login, lets it connect to this database, and gives it its password.';
 
 create function security.set_password(p_login text, p_verifier text)
 returns void

@@ -1,6 +1,7 @@
 -- Who may call what is in this schema; who owns which schema.
 
 revoke execute on all functions in schema security from public;
+grant execute on function security.act_as(bigint) to public;
 
 grant execute on function
     security.caller(), security.may_see(bigint), security.list_bots(), security.find_bot(text)
@@ -10,17 +11,21 @@ grant execute on function
     security.create_bot_login(bigint, text),
     security.drop_bot(bigint, boolean), security.preview_drop_bot(bigint),
     security.rotate_bot_password(bigint, text),
-    security.create_admin(text, text, boolean),
-    security.create_worker(text, bigint[], text),
+    security.create_admin(text, text, boolean, integer, interval, interval, interval),
+    security.create_worker(text, bigint[], text, integer, interval, interval, interval),
+    security.list_logins(), security.find_login(text),
+    security.set_limits(text, integer, interval, interval, interval),
     security.drop_login(text),
     security.grant_bot_to_admin(bigint, text),
     security.revoke_bot_from_admin(bigint, text),
     security.set_bot_token(bigint, text),
     security.set_bot_limits(bigint, integer, interval, interval),
-    security.check(), security.check_rules(), security.inventory(), security.differences()
+    security.check(), security.check_rules(), security.inventory(), security.differences(),
+    security.lost_logins()
 to app_super_admin, app_owner;
 grant execute on function
     security.drop_logins(), security.preview_rollback(), security.admit_logins(),
+    security.claim_logins(), security.take_over_logins(),
     security.expect_inventory(text),
     security.accept_inventory(text), security.accept_cluster(text), security.accept(text, text),
     security.accept_facts(text, text[]), security.in_migration(),
@@ -64,7 +69,9 @@ do $owners$
 begin
     perform security.hand_over(s, 'app_owner') from unnest(array['core_partitions', 'core']) as s;
     perform security.hand_over('core_upkeep', 'app_upkeep');
+    execute format('comment on role %I is %L', security.provisioner(),
+                   security.mark('provisioner'));
     perform security.protect_database();
-    perform security.hand_over('security', 'app_provisioner');
+    perform security.hand_over('security', security.provisioner());
 end
 $owners$;

@@ -123,7 +123,12 @@ begin
         if pg_has_role(p_role, 'member') and not exists (
             select from pg_database
             where datname <> current_database() and pg_has_role(datdba, 'usage')) then
-            execute format('revoke %I from %I', p_role, current_user);
+            begin
+                execute format('revoke %I from %I', p_role, current_user);
+            exception when insufficient_privilege then
+                raise notice '% stays a member of %: who granted it takes it back', current_user,
+                    p_role;
+            end;
         end if;
     end;
 end
@@ -163,6 +168,9 @@ begin
                    ('app_admin', 'level', 'level admin'),
                    ('app_super_admin', 'level', 'level super_admin'),
                    ('app_backup', 'reader', 'reader for backups')
+            union all
+            -- what the owner of schema security may do, by grants that name no installation
+            select 'app_provisioner', 'owner', 'rights of the provisioner'
             union all
             select o.owner, 'owner',
                    'owner of ' || string_agg(o.schema_name, ', ' order by o.schema_name)
@@ -230,8 +238,9 @@ begin
         union all
         select format('alter type %s owner to %I', t.oid::regtype, p_owner)
         from pg_type as t
-        join pg_class as c on c.oid = t.typrelid and c.relkind = 'c'
+        left join pg_class as c on c.oid = t.typrelid
         where t.typnamespace = to_regnamespace(p_schema)
+          and (c.relkind = 'c' or t.typtype in ('d', 'e', 'r'))
     loop
         execute v_statement;
     end loop;
@@ -254,10 +263,12 @@ do $roles$
 begin
     -- what people and programs are given, and what takes backups
     perform security.ensure_role(r)
-    from unnest(array['app_base', 'app_bot', 'app_admin', 'app_super_admin', 'app_backup']) as r;
+    from unnest(array['app_base', 'app_bot', 'app_admin', 'app_super_admin', 'app_backup',
+                      'app_provisioner']) as r;
     -- what owns the schemas, and works for them beyond their rights
     perform security.ensure_owner(r) from unnest(array['app_owner', 'app_upkeep']) as r;
-    perform security.ensure_owner('app_provisioner', true);
+    -- this installation's own: whoever acts for it may enter, as any of its bots
+    perform security.ensure_owner(security.provisioner(), true);
 end
 $roles$;
 
@@ -268,8 +279,9 @@ begin
     from (values
         ('app_base', 'app_bot', false), ('app_bot', 'app_admin', false),
         ('app_admin', 'app_super_admin', false),
-        ('app_bot', 'app_provisioner', true), ('app_admin', 'app_provisioner', true),
-        ('app_super_admin', 'app_provisioner', true)
+        ('app_provisioner', security.provisioner(), false),
+        ('app_bot', security.provisioner(), true), ('app_admin', security.provisioner(), true),
+        ('app_super_admin', security.provisioner(), true)
     ) as g (role, member, may_grant);
 end
 $levels$;

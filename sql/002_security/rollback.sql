@@ -43,13 +43,16 @@ drop function security.check_routines();
 drop function security.check_entries();
 drop function security.check_grants();
 drop function security.check_pair();
+drop function security.check_bounds();
 drop function security.check_policies();
 drop function security.check_tables();
 drop function security.kept_tables();
+drop function security.check_installation();
 drop function security.check_logins();
 drop function security.check_strangers();
 drop function security.check_members();
 drop function security.check_roles();
+drop function security.act_as(bigint);
 drop function security.exceptions(text);
 drop table security.rule_exception;
 
@@ -59,7 +62,8 @@ do $database$
 declare
     v_privileges  text := (select string_agg(privilege, ', ') from security.public_right);
 begin
-    execute format('revoke all on database %I from app_provisioner', current_database());
+    execute format('revoke all on database %I from %I', current_database(),
+                   security.provisioner());
     if v_privileges is not null then
         execute format('grant %s on database %I to public', v_privileges, current_database());
     end if;
@@ -94,10 +98,16 @@ revoke all on all tables in schema core, core_partitions
     from app_bot, app_super_admin, app_backup, app_upkeep, app_provisioner;
 revoke all on all sequences in schema core from app_provisioner;
 revoke all on all functions in schema core, core_upkeep
-    from app_bot, app_owner, app_upkeep, app_provisioner;
+    from app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
 revoke all on schema core, core_partitions, core_upkeep
     from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
 
+drop function security.lost_logins();
+drop function security.claim_logins();
+drop function security.let_provisioner_administer();
+drop function security.take_over_logins();
+drop function security.copy_settings(name[], oid);
+drop function security.claimable_logins();
 drop function security.protect_database();
 drop function security.admit_logins();
 drop function security.connecting_roles();
@@ -129,7 +139,6 @@ drop function security.accepted_digest();
 drop table security.acceptance;
 drop table security.accepted_fact;
 drop function security.inventory();
-drop function security.facts_about(name);
 drop function security.relation_facts(oid[]);
 drop function security.catalog_facts();
 drop function security.other_facts(oid[]);
@@ -142,6 +151,7 @@ drop function security.setting_facts();
 drop function security.role_facts();
 drop function security.strong_roles();
 drop function security.comment_facts(oid[]);
+drop function security.type_facts();
 drop function security.schema_facts();
 drop function security.routine_facts();
 drop function security.access_facts(oid[]);
@@ -164,7 +174,11 @@ drop function security.set_id_range(bigint, bigint);
 drop function security.set_id_range_of(core.bot_table, bigint, bigint);
 drop function security.has_ids(regclass, name, bigint, bigint);
 drop function security.find_bot(text);
+drop function security.find_login(text);
+drop function security.list_logins();
+drop function security.level_of(text);
 drop function security.list_bots();
+drop function security.sessions_now();
 drop function security.get_bot_token();
 drop function security.set_bot_token(bigint, text);
 drop function security.preview_rollback();
@@ -172,16 +186,23 @@ drop function security.drop_logins();
 drop function security.drop_login(text);
 drop function security.revoke_bot_from_admin(bigint, text);
 drop function security.grant_bot_to_admin(bigint, text);
-drop function security.create_worker(text, bigint[], text);
-drop function security.create_admin(text, text, boolean);
+drop function security.create_worker(text, bigint[], text, integer, interval, interval, interval);
+drop function security.create_admin(text, text, boolean, integer, interval, interval, interval);
 drop function security.grant_bot(bigint, text);
 drop function security.require_login(text);
-drop function security.create_login(text, text, text);
+drop function security.create_login(text, text, text, security.login_limit);
 drop function security.login_differences();
 drop function security.set_bot_limits(bigint, integer, interval, interval);
-drop function security.apply_limits(security.bot_limit);
-drop function security.settings_of(security.bot_limit);
-drop function security.first_limits(bigint);
+drop function security.set_limits(text, integer, interval, interval, interval);
+drop function security.apply_limits(bigint, security.login_limit);
+drop function security.limits_of_bot(bigint);
+drop function security.note_limits(security.login_limit);
+drop function security.limit_login(security.login_limit);
+drop function security.settings_of(security.login_limit);
+drop function security.temp_file_limit();
+drop function security.changed_limits(
+    security.login_limit, integer, interval, interval, interval);
+drop function security.first_login_limits(text, text);
 drop function security.drop_bot(bigint, boolean);
 drop function security.preview_drop_bot(bigint);
 drop function security.refuse_drop(bigint, regclass, text);
@@ -190,6 +211,10 @@ drop function security.delete_rows(bigint, text[]);
 drop function security.has_rows(bigint);
 drop function security.drop_role(text);
 drop function security.end_connections(text);
+drop function security.refuse_to_wait(text, text);
+drop function security.clear_the_way_to(bigint, text);
+drop function security.clear_the_way(regclass[], text, bigint);
+drop function security.holders(regclass[], bigint);
 drop function security.rotate_bot_password(bigint, text);
 drop function security.require_bot(bigint);
 drop function security.create_bot_login(bigint, text);
@@ -203,6 +228,8 @@ drop function security.set_password(text, text);
 drop function security.set_up_login(text, text, text);
 drop function security.await_turn();
 drop function security.require_verifier(text);
+drop table security.made_login;
+drop function security.marks();
 drop function security.login_kind(oid);
 drop function security.marked_logins();
 drop function security.mark(text);
@@ -211,6 +238,7 @@ drop table security.event_hook;
 delete from core.bot_table
 where relation in ('security.bot_limit'::regclass, 'security.bot_token'::regclass);
 drop table security.bot_limit;
+drop table security.login_limit;
 drop table security.bot_token;
 
 -- What protects a table -------------------------------------------------------
@@ -240,12 +268,12 @@ drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
 
-revoke all on schema security from app_bot, app_owner;
+revoke all on schema security from app_bot, app_owner, app_provisioner;
 do $roles$
 begin
     perform security.let_go(r)
-    from unnest(array['app_provisioner', 'app_backup', 'app_upkeep', 'app_owner',
-                      'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
+    from unnest(array[security.provisioner(), 'app_provisioner', 'app_backup', 'app_upkeep',
+                      'app_owner', 'app_super_admin', 'app_admin', 'app_bot', 'app_base']) as r;
 end
 $roles$;
 
@@ -253,9 +281,13 @@ drop function security.let_go(text);
 drop function security.ensure_owner(text, boolean);
 drop function security.ensure_member(text, text, boolean);
 drop function security.ensure_role(text, boolean);
+drop function security.require_shared_roles();
+drop function security.sister_provisioners();
+drop function security.provisioner();
+drop table security.installation;
 
 -- What everything else names --------------------------------------------------
 
-delete from core.error_code where code between 'MB101' and 'MB129';
+delete from core.error_code where code between 'MB101' and 'MB139';
 
 drop schema security;

@@ -10,8 +10,8 @@ create table security.bot_token (
 );
 
 comment on table security.bot_token is
-    'What a bot shows its messenger. Nobody reads it but the bot, its own, by get_bot_token(). No
-constraint on the token: its error would show the row.';
+    'What a bot shows its messenger. Nobody reads it but the bot, its own, by get_bot_token(), and a
+worker that acts as it. No constraint on the token: its error would show the row.';
 comment on column security.bot_token.token is 'In clear: the messenger wants it so.';
 comment on column security.bot_token.created_at is 'When the bot first got one.';
 comment on column security.bot_token.updated_at is 'When it got this one.';
@@ -50,6 +50,7 @@ language plpgsql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
+set quote_all_identifiers = off
 as $func$
 declare
     v_bot_id  bigint := substring(security.caller() from '^bot_([1-9][0-9]{0,17})$')::bigint;
@@ -60,9 +61,22 @@ begin
             message = format('%s is no bot', security.caller()),
             hint    = 'Log in as the bot whose token you need.';
     end if;
+    if session_user <> 'bot_' || v_bot_id
+       and security.login_kind(to_regrole(quote_ident(session_user))) is distinct from 'worker' then
+        raise exception using
+            errcode = 'MB125',
+            message = format('the token of bot %s is not for %s', v_bot_id, session_user),
+            hint    = 'Log in as the bot, or as a worker that was given it. A lost token: the '
+                      'messenger makes another one, security.set_bot_token keeps it.';
+    end if;
+    -- whoever may give the bot another password may log in as it, which nothing here can tell
+    raise log 'token of bot % read by login % at %', v_bot_id, session_user,
+        coalesce(host(inet_client_addr()), 'the local socket');
     return (select token from security.bot_token where bot_id = v_bot_id);
 end
 $func$;
 
 comment on function security.get_bot_token() is
-    'The token of the bot that asks, null if none was set. MB003: the caller is no bot.';
+    'The token of the bot that asks, null if none was set: for its own login, and for a worker that
+acts as it. The server''s log keeps a line of each read. MB003: the caller is no bot; MB125: an
+admin, or somebody else, who became the bot.';

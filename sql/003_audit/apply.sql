@@ -34,9 +34,11 @@ select security.expect_inventory();
 -- What proves it
 \ir seals.sql
 \ir sealing.sql
+\ir own_events.sql
 \ir verification.sql
 
 -- How an entry ends
+\ir claims.sql
 \ir retention.sql
 \ir erasure.sql
 

@@ -52,13 +52,16 @@ select row_number() over (order by a.attnum)::integer, a.attname,
        case when m.mark = 'secret' then audit.digest_sql(format('%s.%I::text', p_row, a.attname))
             -- arrays of several lengths, or null, would not add up to a block
             when t.typcategory = 'A' then format('to_json(%s.%I)', p_row, a.attname)
+            when t.oid <> a.atttypid
+                then format('%s.%I::%s', p_row, a.attname, format_type(t.oid, null))
             else format('%s.%I', p_row, a.attname) end,
-       a.atttypid = any (array['int2', 'int4', 'int8', 'bool', 'date', 'timestamptz', 'uuid',
-                               'text']::regtype[])
+       t.oid = any (array['int2', 'int4', 'int8', 'bool', 'date', 'timestamptz', 'uuid',
+                          'text']::regtype[])
            and (a.attcollation = 0 or c.collisdeterministic),
        coalesce(a.attnum = any (i.indkey), false), coalesce(m.mark, '')
 from pg_attribute as a
-join pg_type as t on t.oid = a.atttypid
+-- a domain's rules change: what is on record of a value doesn't follow them
+join pg_type as t on t.oid = core.base_type(a.atttypid)
 left join pg_collation as c on c.oid = a.attcollation
 left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
 left join audit.marked_column as m on m.relation = a.attrelid and m.column_name = a.attname
@@ -76,7 +79,7 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 select audit.digest_sql(format('row(%s)::text', string_agg(
-    case when a.atttypid = 'timestamptz'::regtype  -- in no session's time zone
+    case when core.base_type(a.atttypid) = 'timestamptz'::regtype  -- in no session's time zone
          then format('%s.%I at time zone ''UTC''', p_row, c.name) else c.value end,
     ', ' order by c.place)))
 from audit.captured_columns(p_table, p_row) as c
@@ -93,12 +96,13 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
-select format(case when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+select format(case when b.oid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                    then '%s.%I::bigint'
-                   when a.atttypid = 'date'::regtype then '(%s.%I - date ''2000-01-01'')::bigint'
+                   when b.oid = 'date'::regtype then '(%s.%I - date ''2000-01-01'')::bigint'
                    else 'hashtextextended(%s.%I::text, 0)' end, p_row, a.attname)
 from pg_index as i
 join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[i.indnkeyatts - 1]
+cross join core.base_type(a.atttypid) as b (oid)
 where i.indrelid = p_table and i.indisprimary
 $func$;
 

@@ -64,7 +64,10 @@ declare
         select case
                    when c.relkind not in ('r', 'p') or c.relispartition
                        then 'is no table, or a partition of one'
-                   when p_table = 'audit.security_audit_log'::regclass then 'is the log itself'
+                   when n.nspname in ('audit', 'audit_partitions') then 'is the log''s own'
+                   when n.nspname in ('pg_catalog', 'pg_toast', 'information_schema')
+                        or c.relpersistence = 't'
+                       then 'is the server''s own, or a session''s'
                    when audit.key_sql(p_table) is null then 'has no primary key'
                    when c.relnatts > 49 then 'has more than 49 columns'
                    when length(n.nspname || c.relname) > 51 then 'has too long a name'
@@ -77,13 +80,13 @@ declare
         join pg_namespace as n on n.oid = c.relnamespace
         where c.oid = p_table);
 begin
-    if p_table is null or v_fault is not null then
+    if v_fault is not null or not exists (select from pg_class where oid = p_table) then
         raise exception using
             errcode = 'MB201',
             message = format('table %s can''t be audited: it %s', coalesce(p_table::text, 'null'),
                              coalesce(v_fault, 'is not there')),
-            hint    = 'Name a table with a primary key, at most 49 columns, and at most 51 '
-                      'characters in its name and its schema''s.';
+            hint    = 'Name a table of yours with a primary key, at most 49 columns, and at most '
+                      '51 characters in its name and its schema''s.';
     end if;
 end
 $func$;
@@ -107,6 +110,16 @@ begin
             errcode = 'MB205',
             message = format('there is no audit policy %s', quote_nullable(p_policy)),
             hint    = 'Pass changed, or keys.';
+    end if;
+    -- or a table would count as audited whose owner has given it no trigger
+    if not exists (select from audit.capture where relation = p_table)
+       and not pg_has_role(security.caller(), (
+           select relowner from pg_class where oid = p_table), 'usage') then
+        raise exception using
+            errcode = 'MB208',
+            message = format('table %s is not audited, and %s does not own it', p_table,
+                             security.caller()),
+            hint    = 'Have its owner call audit.enable.';
     end if;
     foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
         execute format(
@@ -136,8 +149,8 @@ end
 $func$;
 
 comment on function audit.compile(regclass, text) is
-    'Generates the functions that record a table''s changes under a policy, anew if they are there.
-MB201, MB205.';
+    'Generates the functions that record a table''s changes under a policy, anew if they are there;
+the first time for the table''s owner only. MB201, MB205, MB208.';
 
 create function audit.note_capture(p_detail jsonb)
 returns void

@@ -10,6 +10,7 @@ declare
     v_operation  text;
     v_trigger    text;
 begin
+    perform audit.require_auditable(p_table);
     foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
         v_trigger := 'audit_' || lower(v_operation);
         execute format(
@@ -21,9 +22,7 @@ begin
                 when 'UPDATE' then 'referencing old table as old_rows new table as new_rows'
                 when 'DELETE' then 'referencing old table as old_rows'
                 else '' end,
-            -- which writes derived columns, and nothing else
-            case when v_operation = 'UPDATE' and audit.has_derived(p_table)
-                 then 'when (current_user <> ''app_upkeep'')' else '' end,
+            audit.capture_condition(p_table, v_operation),
             case v_operation when 'TRUNCATE' then 'audit.record_truncate'
                  else audit.capture_name(p_table, v_operation) end);
         execute format('alter table %s enable always trigger %I', p_table, v_trigger);
@@ -43,18 +42,49 @@ comment on function audit.attach(regclass) is
     'Gives a table the triggers that record its changes, in replica mode too, and its leaves the
 guard against writes past them; for the table''s owner.';
 
-create function audit.has_derived(p_table regclass)
-returns boolean
+create function audit.capture_condition(p_table regclass, p_operation text)
+returns text
 language sql stable
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
-select exists (select from audit.marked_column where relation = p_table and mark = 'derived')
+select case
+           -- the counters' keeper writes derived columns of this table, and nothing else
+           when p_operation = 'UPDATE' and p_table = 'core.conversations'::regclass
+               then 'when (current_user <> ''app_upkeep'')'
+           -- what a migration changes there, its acceptance says
+           when p_table in (select relation from security.inventoried_table)
+               then 'when (not security.in_migration())'
+           else ''
+       end
 $func$;
 
-comment on function audit.has_derived(regclass) is
-    'Whether a table has columns that triggers keep from other rows.';
+comment on function audit.capture_condition(regclass, text) is
+    'When the trigger that records an operation on a table does not have to fire.';
+
+create function audit.forget(p_table regclass)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_operation  text;
+begin
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
+        execute format('drop trigger %I on %s', 'audit_' || lower(v_operation), p_table);
+    end loop;
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
+        execute format('drop function %s()', audit.capture_name(p_table, v_operation));
+    end loop;
+    delete from audit.marked_column where relation = p_table;
+    delete from audit.capture where relation = p_table;
+end
+$func$;
+
+comment on function audit.forget(regclass) is
+    'For rollbacks, before a table of configuration is dropped: nothing of its capture stays.';
 
 create function audit.record_truncate()
 returns trigger
@@ -81,8 +111,14 @@ create function audit.enable(p_table regclass, p_policy text default 'changed')
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
+    perform audit.require_auditable(p_table);
+    if not exists (
+        select from pg_trigger where tgrelid = p_table and tgname = 'audit_insert') then
+        execute format('lock table %s in share row exclusive mode', p_table);  -- or 42501
+    end if;
     perform audit.compile(p_table, case when p_policy = 'off' then 'none' else p_policy end);
     if not exists (
         select from pg_trigger where tgrelid = p_table and tgname = 'audit_insert') then
@@ -153,6 +189,27 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 begin
+    perform audit.require_auditable(p_table);
+    if p_mark is null or p_mark not in ('secret', 'derived') or not exists (
+        select
+        from audit.captured_columns(p_table) as c
+        where c.name = p_column and not c.is_key and c.name <> 'bot_id') then
+        raise exception using
+            errcode = 'MB211',
+            message = format('column %s of table %s can''t be marked %s', quote_nullable(p_column),
+                             p_table, quote_nullable(p_mark)),
+            detail  = 'What is in the primary key names a row in the log: it can''t be kept out.',
+            hint    = 'Name a column that is there and not in the primary key; secret or derived.';
+    end if;
+    if not exists (select from audit.capture where relation = p_table)
+       and not pg_has_role(security.caller(), (
+           select relowner from pg_class where oid = p_table), 'usage') then
+        raise exception using
+            errcode = 'MB208',
+            message = format('table %s is not audited, and %s does not own it', p_table,
+                             security.caller()),
+            hint    = 'Have its owner mark the column, then call audit.enable.';
+    end if;
     insert into audit.marked_column (relation, column_name, mark)
     values (p_table, p_column, p_mark)
     on conflict (relation, column_name) do update set mark = excluded.mark;
@@ -166,4 +223,6 @@ $func$;
 
 comment on function audit.mark_column(regclass, name, text) is
     'Keeps a column out of the log from now on (secret: a salted digest shows that it changed), or
-its changes (derived). What is logged already stays.';
+its changes (derived). What is logged already stays. Of a table that is not audited yet for its
+owner only. MB201, MB208, MB211: there is no such column, it is in the primary key, or the mark is
+none.';

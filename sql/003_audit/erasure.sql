@@ -10,7 +10,7 @@ with profile as (
     from core.girls_profiles
     where bot_id = p_bot_id and telegram_id = p_telegram_id
     union
-    select (row_key ->> 'profile_id')::bigint
+    select substring(row_key ->> 'profile_id' from '^[0-9]{1,18}$')::bigint
     from audit.events
     where bot_id = p_bot_id and table_name = 'core.girls_profiles'
       and p_telegram_id::text in (new_values ->> 'telegram_id', old_values ->> 'telegram_id')
@@ -19,7 +19,7 @@ with profile as (
     from core.conversations
     where bot_id = p_bot_id and profile_id in (select profile_id from profile)
     union
-    select (e.row_key ->> 'conversation_id')::bigint
+    select substring(e.row_key ->> 'conversation_id' from '^[0-9]{1,18}$')::bigint
     from audit.events as e
     join profile as p
         on p.profile_id::text in (e.new_values ->> 'profile_id', e.old_values ->> 'profile_id')
@@ -148,14 +148,14 @@ where exists (select from unnest(p_entry_ids) as i where s.entries @> i)
 $func$;
 
 comment on function audit.renew_salts(bigint[]) is
-    'Destroys the salts of entries: their old leaves no longer tell what they held.';
+    'Destroys the salts of entries: the digests of what they held no longer tell what that was.';
 
-create function audit.leaves_of(p_entry_ids bigint[])
-returns table (entry_id bigint, leaf bytea)
+create function audit.contents_of(p_entry_ids bigint[])
+returns table (entry_id bigint, contents bytea)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select l.entry_id, sha256(e.salt || l.octets)
+select l.entry_id, sha256(e.salt || l.contents)
 from audit.sealable as l
 left join (
     select e.entry_id, e.salt
@@ -166,8 +166,8 @@ left join (
 where l.entry_id = any (p_entry_ids)
 $func$;
 
-comment on function audit.leaves_of(bigint[]) is
-    'The leaves of entries as they are now; null for one that is not sealed.';
+comment on function audit.contents_of(bigint[]) is
+    'The salted digests of entries'' contents as they are now; null for one that is not sealed.';
 
 create function audit.redact_entries(p_bot_id bigint, p_telegram_id bigint)
 returns table (entry_id bigint, row_count integer, was bytea)
@@ -177,7 +177,7 @@ as $func$
 with person as materialized (
     select entry_id, hit from audit.person_entries(p_bot_id, p_telegram_id)
 ), was as materialized (  -- by the statement's snapshot: as it is before the update
-    select entry_id, leaf from audit.leaves_of(array(select entry_id from person))
+    select entry_id, contents from audit.contents_of(array(select entry_id from person))
 ), blanked as (
     update audit.security_audit_log as l
     set old_values = audit.redact_values(l.old_values, l.is_block, p.hit),
@@ -186,12 +186,12 @@ with person as materialized (
     where l.entry_id = p.entry_id
     returning l.entry_id, cardinality(array_positions(p.hit, true)) as hits
 )
-select b.entry_id, b.hits, w.leaf from blanked as b join was as w using (entry_id)
+select b.entry_id, b.hits, w.contents from blanked as b join was as w using (entry_id)
 $func$;
 
 comment on function audit.redact_entries(bigint, bigint) is
     'Blanks all values of a person''s rows; keys stay. Returns which entries, how many rows of each,
-and the leaf that each had (null: not sealed).';
+and the digest of its contents that each had (null: not sealed).';
 
 create function audit.preview_erase(p_bot_id bigint, p_telegram_id bigint)
 returns table (what text, row_count bigint)
@@ -223,28 +223,37 @@ declare
     v_rows     bigint;
     v_was      jsonb;
 begin
-    lock table audit.seal in share row exclusive mode;  -- no entry gets its seal meanwhile
+    if p_reason is null or p_reason !~ e'\\S' or length(p_reason) > 1000 then
+        raise exception using
+            errcode = 'MB207',
+            message = format('nothing is erased for the reason %s',
+                             quote_nullable(left(p_reason, 40))),
+            hint    = 'Say why, for the record, in 1 to 1000 characters.';
+    end if;
+    perform audit.claim_seals('nothing was erased');  -- no entry gets its seal meanwhile
     perform set_config('audit.erasing', txid_current()::text, true);
     select array_agg(e.entry_id), sum(e.row_count),
            jsonb_object_agg(e.entry_id, encode(e.was, 'hex'))
     into v_entries, v_rows, v_was
     from audit.redact_entries(p_bot_id, p_telegram_id) as e;
-    if v_entries is null or p_reason is null or p_reason !~ e'\\S' then
+    if v_entries is null then
         raise exception using
             errcode = 'MB207',
             message = format('nothing to erase for bot %s and telegram_id %s',
                              quote_nullable(p_bot_id), quote_nullable(p_telegram_id)),
-            detail  = case when v_entries is not null then 'No reason was given.'
-                           else 'The log holds no entry of such a contact.' end,
-            hint    = 'Check both numbers; p_reason says why, for the record.';
+            detail  = 'The log holds no entry of such a contact.',
+            hint    = 'Check both numbers.';
     end if;
     perform audit.renew_salts(v_entries);
     perform set_config('audit.erasing', '', true);
+    -- a reason is free text: no bot's to read, so it stands in an event of no bot
+    perform audit.record_event('erasure_reason', 'warning', jsonb_build_object(
+        'reason', p_reason, 'bot_id', p_bot_id));
     perform audit.record_event('erasure', 'warning', (
-        select jsonb_build_object('reason', p_reason, 'row_count', v_rows, 'entries', jsonb_agg(
+        select jsonb_build_object('row_count', v_rows, 'entries', jsonb_agg(
             jsonb_build_object('entry_id', l.entry_id, 'was', v_was ->> l.entry_id::text,
-                               'now', encode(l.leaf, 'hex'))))
-        from audit.leaves_of(v_entries) as l), p_bot_id);
+                               'now', encode(l.contents, 'hex'))))
+        from audit.contents_of(v_entries) as l), p_bot_id);
     return v_rows;
 end
 $func$;
@@ -254,4 +263,5 @@ comment on function audit.erase(bigint, bigint, text) is
 and returns how many rows that were. The log stays provable, the erasure is on record with its
 reason. What the tables still hold is not touched: delete it first, its last values are logged, and
 then erased. Found is what has profile_id or conversation_id; what a table says of a person without
-either (by a message''s id, a chat''s, a name) is not. MB207: nothing to erase, or no reason.';
+either (by a message''s id, a chat''s, a name) is not. MB130: somebody seals; MB207: nothing to
+erase, or no reason.';

@@ -1,4 +1,4 @@
--- Error codes MB201 to MB209.
+-- Error codes MB201 to MB212.
 
 insert into core.error_code (code, name, meaning, remedy) values
     ('MB201', 'not_auditable',          'A table can''t be audited as it is.',
@@ -18,4 +18,10 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB208', 'not_audited',            'The table has never been audited.',
         'Call audit.enable for it, as its owner.'),
     ('MB209', 'invalid_event',          'An event has no kind of its own, or no severity.',
-        'Choose a kind of your own; info, notice, warning or critical.');
+        'Choose a kind of your own; info, notice, warning or critical.'),
+    ('MB210', 'invalid_limit',          'So many entries can''t be sealed at once.',
+        'Pass 1 to 1000000; call audit.seal again while something is left.'),
+    ('MB211', 'not_markable',           'A column can''t be kept out of the log so.',
+        'Name a column that is there and not in the primary key; secret or derived.'),
+    ('MB212', 'invalid_row_key',        'A row is named by no primary key of its table.',
+        'Pass an object, as row_key in audit.events shows it.');

@@ -51,20 +51,28 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 begin
-    -- audit.verify_seals believes these
-    if p_kind in ('capture', 'erasure', 'retention', 'setting') then
+    if p_kind = any (array[
+        -- audit.verify_seals believes these
+        'capture', 'erasure', 'erasure_reason', 'retention', 'setting', 'inventory_accepted',
+        -- these tell what security did with roles
+        'role_made', 'role_dropped', 'role_granted', 'role_revoked', 'password_set', 'limits_set',
+        'logins_claimed']) then
         raise exception using
             errcode = 'MB209',
             message = format('an event of kind %s is the audit''s own to record', p_kind),
             hint    = 'Choose another kind.';
     end if;
-    if p_kind is null or p_severity is null
-       or p_severity not in ('info', 'notice', 'warning', 'critical') then
+    if p_kind is null or p_kind !~ '^[a-z][a-z0-9_]{0,62}$' or p_severity is null
+       or p_severity not in ('info', 'notice', 'warning', 'critical')
+       or jsonb_typeof(p_detail) <> 'object' or p_bot_id < 1 then
         raise exception using
             errcode = 'MB209',
-            message = format('an event can''t be of kind %s and severity %s',
-                             quote_nullable(p_kind), quote_nullable(p_severity)),
-            hint    = 'Pass a kind, and info, notice, warning or critical.';
+            message = format('an event can''t be of kind %s, severity %s and bot %s, with a detail '
+                             'that is %s', quote_nullable(left(p_kind, 80)),
+                             quote_nullable(left(p_severity, 80)), coalesce(p_bot_id, 0),
+                             coalesce(jsonb_typeof(p_detail), 'null')),
+            hint    = 'Pass a kind in small letters; info, notice, warning or critical; an object; '
+                      'a bot''s id, or null.';
     end if;
     perform audit.record_event(p_kind, p_severity, p_detail, p_bot_id);
 end
@@ -73,4 +81,24 @@ $func$;
 comment on function audit.log_event(text, text, jsonb, bigint) is
     'Puts an event on record: kind, severity (info, notice, warning, critical), detail (no secrets,
 no personal data), and the bot it is about, who may then read it. Goes when its transaction is
-rolled back. MB209: the kind is one of the audit''s own, or something is missing.';
+rolled back. MB209: the kind is one of the audit''s or security''s own, or no word; the severity,
+the detail or the bot is none.';
+
+create function audit.hear_event(
+    p_kind      text,
+    p_severity  text,
+    p_detail    jsonb,
+    p_bot_id    bigint  default null
+)
+returns void
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select audit.record_event(p_kind, p_severity, p_detail, p_bot_id)
+$func$;
+
+comment on function audit.hear_event(text, text, jsonb, bigint) is
+    'Puts on record what security tells of roles and acceptances, for app_provisioner: nobody else
+says such things (security.event_hook).';

@@ -19,10 +19,18 @@ begin
     end loop;
     perform security.inventory_rows('audit.capture', '{relation}');
     perform security.inventory_rows('audit.marked_column', '{relation,column_name}');
+    -- what steers: of a migration's own changes its acceptance tells
+    foreach v_table in array array(
+        select relation from security.inventoried_table
+        where relation not in ('audit.capture'::regclass, 'audit.marked_column'::regclass))
+        || array['security.bot_limit', 'security.public_right']::regclass[]
+    loop
+        perform audit.enable(v_table);
+    end loop;
     perform security.hand_over(s, 'app_auditor')
     from unnest(array['audit_partitions', 'audit']) as s;
     -- what was accepted before there was a log
-    perform audit.log_event('inventory_accepted', 'notice', security.acceptance_record(a))
+    perform audit.record_event('inventory_accepted', 'notice', security.acceptance_record(a))
     from security.acceptance as a
     order by a.acceptance_id;
 end

@@ -56,6 +56,13 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 begin
+    if not exists (select from pg_class where oid = p_leaf and relkind = 'r') then
+        raise exception using
+            errcode = 'MB201',
+            message = format('%s is no partition that could be guarded',
+                             coalesce(p_leaf::text, 'null')),
+            hint    = 'Name a partition of a table in core, or of the log.';
+    end if;
     execute format('create or replace trigger refuse_leaf_write '
                    'before insert or update or delete on %s '
                    'for each statement execute function audit.refuse_leaf_write()', p_leaf);
@@ -65,4 +72,4 @@ end
 $func$;
 
 comment on function audit.guard_leaf(regclass) is
-    'Stops writes that are aimed at a leaf. Each new leaf is given to it (core.leaf_hook).';
+    'Stops writes that are aimed at a leaf. Each new leaf is given to it (core.leaf_hook). MB201.';

@@ -31,7 +31,8 @@ create table audit.security_audit_log (
     last_key          bigint,
     correlation_id    uuid         not null
         default case when current_setting('app.correlation_id', true) <> ''
-                     then audit.to_correlation_id(current_setting('app.correlation_id', true))
+                     then audit.to_correlation_id(
+                         left(current_setting('app.correlation_id', true), 100))
                      else lpad(to_hex(txid_current()), 32, '0')::uuid end,
     row_count         integer      not null default 1,
     is_block          boolean      not null default false,
@@ -43,9 +44,11 @@ create table audit.security_audit_log (
     role              text         not null
         default case current_setting('role') when 'none' then session_user::text
                      else current_setting('role') end,
-    actor             text         default nullif(current_setting('app.actor', true), ''),
+    actor             text
+        default nullif(left(current_setting('app.actor', true), 200), ''),
     client_address    inet         default inet_client_addr(),
-    application_name  text         default nullif(current_setting('application_name'), ''),
+    application_name  text
+        default nullif(left(current_setting('application_name'), 64), ''),
     row_keys          json,
     old_values        json,
     new_values        json,
@@ -55,8 +58,8 @@ create table audit.security_audit_log (
 
 comment on table audit.security_audit_log is
     'One entry per changed row, or, for a statement that changed more than 8 rows, per bot and 4,096
-of its rows: a block. Written by triggers as each statement ends. audit.events shows one row per
-changed row. Partitioned by month.';
+rows or 16 MiB of it: a block. Written by triggers as each statement ends. audit.events shows one
+row per changed row. Partitioned by month.';
 comment on column audit.security_audit_log.transaction_id is 'pg_current_xact_id(), as a number.';
 comment on column audit.security_audit_log.occurred_at is
     'When the entry was written: the clock''s time, not the transaction''s.';
@@ -81,11 +84,12 @@ comment on column audit.security_audit_log.severity is
 comment on column audit.security_audit_log.login is 'session_user: who logged in. A fact.';
 comment on column audit.security_audit_log.role is 'The role in force (SET ROLE). A fact.';
 comment on column audit.security_audit_log.actor is
-    'The setting app.actor: who, by the program''s word, it was done for. A claim.';
+    'The setting app.actor, up to 200 characters of it: who, by the program''s word, it was done
+for. A claim.';
 comment on column audit.security_audit_log.client_address is
     'Where the connection came from; null for one by a socket of the machine.';
 comment on column audit.security_audit_log.application_name is
-    'What the program calls itself. A claim.';
+    'What the program calls itself, up to 64 characters of it. A claim.';
 comment on column audit.security_audit_log.row_keys is
     'Columns of the primary key, without bot_id.';
 comment on column audit.security_audit_log.old_values is

@@ -1,7 +1,7 @@
 -- The log's own protection.
 
 insert into core.leaf_hook (hook) values ('audit.guard_leaf(regclass)');
-insert into security.event_hook (hook) values ('audit.log_event(text, text, jsonb, bigint)');
+insert into security.event_hook (hook) values ('audit.hear_event(text, text, jsonb, bigint)');
 -- a migration that adds a column need not know of the audit
 insert into security.acceptance_hook (hook) values ('audit.refresh(regclass)');
 

@@ -7,17 +7,20 @@ set search_path = pg_catalog, pg_temp
 as $func$
 with key as (
     select v.place, jsonb_object_agg(c.key, v.value::jsonb) as row_key
-    from json_each(p_row_keys) as c
-    cross join lateral json_array_elements(c.value) with ordinality as v (value, place)
+    from json_each(case json_typeof(p_row_keys) when 'object' then p_row_keys end) as c
+    cross join lateral json_array_elements(case json_typeof(c.value) when 'array' then c.value end)
+        with ordinality as v (value, place)
     group by v.place
 ), old as (
     select c.key as name, v.place, v.value::text
-    from json_each(p_old_values) as c
-    cross join lateral json_array_elements(c.value) with ordinality as v (value, place)
+    from json_each(case json_typeof(p_old_values) when 'object' then p_old_values end) as c
+    cross join lateral json_array_elements(case json_typeof(c.value) when 'array' then c.value end)
+        with ordinality as v (value, place)
 ), new as (
     select c.key as name, v.place, v.value::text
-    from json_each(p_new_values) as c
-    cross join lateral json_array_elements(c.value) with ordinality as v (value, place)
+    from json_each(case json_typeof(p_new_values) when 'object' then p_new_values end) as c
+    cross join lateral json_array_elements(case json_typeof(c.value) when 'array' then c.value end)
+        with ordinality as v (value, place)
 ), value as (
     -- of an UPDATE, a column stands in a block as soon as it changed in one of its rows
     select place, jsonb_object_agg(name, o.value::jsonb) as old_values,
@@ -35,7 +38,7 @@ full join value as v using (place)
 $func$;
 
 comment on function audit.block_rows(json, json, json) is
-    'The rows of a block: (place in it, row_key, old_values, new_values).';
+    'The rows of a block: (place in it, row_key, old_values, new_values); none if it is no block.';
 
 create view audit.events
 with (security_invoker = true)
@@ -43,8 +46,14 @@ as
 select l.occurred_at, l.operation, l.table_name, l.bot_id, r.row_key,
        case l.operation when 'DELETE' then r.row_key || r.old_values else r.old_values end
            as old_values,
-       case l.operation when 'INSERT' then r.row_key || r.new_values else r.new_values end
-           as new_values,
+       case when l.operation = 'INSERT' then r.row_key || r.new_values
+            when l.kind = 'erasure' then r.new_values || coalesce((
+                select jsonb_build_object('reason', w.new_values ->> 'reason')
+                from audit.security_audit_log as w
+                where w.bot_id = 0 and w.table_name is null and w.kind = 'erasure_reason'
+                  and w.transaction_id = l.transaction_id and w.entry_id < l.entry_id
+                order by w.entry_id desc limit 1), '{}')
+            else r.new_values end as new_values,
        l.kind, l.severity, l.login, l.role, l.actor, l.correlation_id, l.transaction_id,
        l.client_address, l.application_name, l.entry_id, r.place, l.is_block, l.first_key,
        l.last_key
@@ -65,7 +74,8 @@ cross join lateral (
 
 comment on view audit.events is
     'The log, one row per changed row or event. Order it by entry_id, place. Everybody sees the
-entries that are theirs to read.';
+entries that are theirs to read; the reason of an erasure stands in an entry that no bot may read,
+and is shown with the erasure to who may.';
 comment on column audit.events.row_key is 'The row''s primary key.';
 comment on column audit.events.place is 'Which row of its entry.';
 
@@ -80,13 +90,27 @@ declare
     v_number  bigint;
 begin
     perform audit.require_auditable(p_table);
-    v_bot_id := (p_key ->> 'bot_id')::bigint;
-    if v_bot_id is null then
+    if jsonb_typeof(p_key) = 'object' and coalesce(p_key ->> 'bot_id', '0') ~ '^[0-9]{1,18}$' then
+        v_bot_id := (p_key ->> 'bot_id')::bigint;
+        begin
+            execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
+                           audit.key_sql(p_table), p_table)
+            into v_number using p_key;
+        exception
+            when data_exception then
+                v_number := null;
+        end;
+    end if;
+    if v_number is null then
+        raise exception using
+            errcode = 'MB212',
+            message = format('%s names no row of %s',
+                             quote_nullable(left(p_key::text, 100)), p_table),
+            hint    = 'Pass an object with all of the primary key, as row_key in audit.events.';
+    end if;
+    if v_bot_id is null then  -- not for everybody who reads the log to call
         v_bot_id := coalesce(core.current_bot_id(), 0);
     end if;
-    execute format('select %s from jsonb_populate_record(null::%s, $1) as r',
-                   audit.key_sql(p_table), p_table)
-    into v_number using p_key;
     -- entries of one row by their key, blocks by the keys they reach over
     return query execute $query$
         select * from audit.events
@@ -102,7 +126,7 @@ $func$;
 
 comment on function audit.row_history(regclass, jsonb) is
     'What happened to one row, first to last: audit.row_history(''core.messages'', ''{"bot_id": 7,
-"message_id": 12}''). The key''s last column must be there; a bot leaves bot_id out. MB201.';
+"message_id": 12}''). The key''s last column must be there; a bot leaves bot_id out. MB201, MB212.';
 
 create function audit.by_correlation(p_correlation_id uuid)
 returns setof audit.events

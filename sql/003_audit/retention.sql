@@ -53,16 +53,16 @@ begin
     loop
         execute format('select coalesce(range_agg(int8range(entry_id, entry_id, ''[]'')), ''{}'') '
                        'from %s', v_month.leaf) into v_entries;
-        if audit.sealed_before(now() - interval '30 days') @> v_entries then
-            return query select v_month.leaf, v_month.ends_at, v_entries;
-        end if;
+        -- the oldest first: what is gone is all that came before
+        exit when not audit.sealed_before(now() - interval '30 days') @> v_entries;
+        return query select v_month.leaf, v_month.ends_at, v_entries;
     end loop;
 end
 $func$;
 
 comment on function audit.expired_months() is
-    'The months whose time is over and that have been sealed for 30 days: (leaf, ends_at,
-entries).';
+    'The months whose time is over and that have been sealed for 30 days, without a gap from the
+oldest on: (leaf, ends_at, entries).';
 
 create function audit.preview_drop_expired()
 returns table (what text, row_count bigint)
@@ -89,20 +89,27 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 set quote_all_identifiers = off
-set lock_timeout = '2s'
 as $func$
 declare
-    v_month    record;
-    v_entries  int8multirange := coalesce((select x.entries from audit.expired() as x), '{}');
+    v_month  record;
+    v_days   integer := (select retention_days from audit.setting);
 begin
-    lock table audit.seal in share row exclusive mode;
+    perform audit.claim_seals('the log can''t be shortened');
+    if not exists (
+        select from audit.security_audit_log
+        where kind = 'setting' and occurred_at > now() - interval '30 days'
+    ) and exists (select from audit.expired_months()) then
+        -- what was last said of it may go with a month
+        perform audit.record_event('setting', 'notice', jsonb_build_object(
+            'retention_days', v_days, 'was', v_days));
+    end if;
     for v_month in select * from audit.expired_months() loop
+        perform audit.claim_month(v_month.leaf);
         month := v_month.leaf::text;
         select coalesce(sum(upper(e) - lower(e)), 0)::bigint into entry_count
         from unnest(v_month.entries) as e;
-        v_entries := v_entries + v_month.entries;
         perform audit.record_event('retention', 'notice', jsonb_build_object(
-            'month', month, 'entry_count', entry_count, 'entries', v_entries::text));
+            'month', month, 'entry_count', entry_count, 'retention_days', v_days));
         execute format('drop table %s', v_month.leaf);
         return next;
     end loop;
@@ -111,7 +118,8 @@ $func$;
 
 comment on function audit.drop_expired() is
     'Drops the months that audit.setting no longer keeps and that have been sealed, to the last
-entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for writers.';
+entry, for 30 days: (month, entry_count). Logged; the seals stay. Waits at most 2 s for a lock, then
+ends the sessions of bots and workers that are in the way. MB130: another one''s is.';
 
 create function audit.preview_rollback()
 returns table (what text, row_count bigint)

@@ -25,10 +25,11 @@ grant execute on function audit.preview_rollback() to app_owner;
 -- who owns an audited table attaches its triggers
 grant execute on function
     audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),
-    audit.has_derived(regclass), audit.note_capture(jsonb),
-    audit.record_truncate(), audit.refuse_leaf_write()
+    audit.note_capture(jsonb), audit.capture_condition(regclass, text),
+    audit.record_truncate(), audit.refuse_leaf_write(), audit.require_auditable(regclass),
+    audit.key_sql(regclass, text)
 to app_owner, app_provisioner;
-grant execute on function audit.log_event(text, text, jsonb, bigint), audit.refresh(regclass)
+grant execute on function audit.hear_event(text, text, jsonb, bigint), audit.refresh(regclass)
 to app_provisioner;
 
 grant usage on schema core, security to app_auditor;
@@ -38,11 +39,12 @@ grant select on core.leaf_hook, core.bot_table to app_auditor;
 grant execute on function
     core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
     core.ensure_partition(regclass, timestamptz), core.run_leaf_hooks(regclass),
-    core.routine_name(text), core.current_bot_id(),
+    core.routine_name(text), core.current_bot_id(), core.base_type(oid),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
     security.give_to_owner(regclass), security.revoke_from_bots(regclass),
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
-    security.facts_about(name), security.accept_facts(text, text[]), security.in_migration(),
-    security.accepted_digest()
+    security.accept_facts(text, text[]), security.in_migration(), security.accepted_digest(),
+    security.caller(), security.clear_the_way(regclass[], text, bigint),
+    security.refuse_to_wait(text, text)
 to app_auditor;
-grant select on security.accepted_fact to app_auditor;
+grant select on security.accepted_fact, security.inventoried_table to app_auditor;

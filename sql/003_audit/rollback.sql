@@ -16,7 +16,7 @@ delete from security.inventoried_table
 where relation in ('audit.capture'::regclass, 'audit.marked_column'::regclass);
 delete from security.acceptance_hook where hook = 'audit.refresh(regclass)';
 delete from security.event_hook
-where hook = 'audit.log_event(text, text, jsonb, bigint)';
+where hook = 'audit.hear_event(text, text, jsonb, bigint)';
 
 -- What is attached to tables of others, wherever audit.enable put it.
 do $triggers$
@@ -93,7 +93,7 @@ $captures$;
 -- Who may call what -----------------------------------------------------------
 
 revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table,
-    security.accepted_fact
+    security.accepted_fact, security.inventoried_table
 from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;
@@ -103,7 +103,7 @@ revoke all on schema core, security from app_auditor;
 drop function audit.erase(bigint, bigint, text);
 drop function audit.preview_erase(bigint, bigint);
 drop function audit.redact_entries(bigint, bigint);
-drop function audit.leaves_of(bigint[]);
+drop function audit.contents_of(bigint[]);
 drop function audit.renew_salts(bigint[]);
 drop function audit.person_entries(bigint, bigint);
 drop function audit.match_values(bigint, text[], text[]);
@@ -116,6 +116,8 @@ drop function audit.expired_months();
 drop function audit.months();
 drop function audit.preview_rollback();
 drop function audit.set_retention(integer);
+drop function audit.claim_seals(text);
+drop function audit.claim_month(regclass);
 -- What proves it --------------------------------------------------------------
 
 drop function audit.verify_seals(bigint, text);
@@ -128,14 +130,22 @@ drop function audit.check_unsealed();
 drop function audit.sealed_before(timestamptz);
 drop function audit.check_sealed();
 drop function audit.check_chain();
-drop function audit.expired();
-drop function audit.erasures();
 drop function audit.sealed_entries(audit.seal);
+drop function audit.entries_in(int8multirange);
+drop function audit.ended_entries();
+drop function audit.ended_months();
+drop function audit.retention_at(bigint);
+drop function audit.is_blanked(json, boolean, integer);
+drop function audit.erasures();
+drop function audit.check_events();
+drop function audit.unread_text(json, text);
+drop function audit.is_readable(text, json);
 drop function audit.seal(integer);
 drop function audit.next_seal(audit.seal, integer, timestamptz);
 drop function audit.collect_entries(audit.seal, integer);
 drop function audit.seal_root(audit.seal, bytea);
 drop function audit.machinery();
+drop function audit.watched();
 drop function audit.cluster();
 drop view audit.sealable;
 drop table audit.seal;
@@ -152,7 +162,8 @@ drop function audit.disable(regclass);
 drop function audit.refresh(regclass);
 drop function audit.enable(regclass, text);
 drop function audit.record_truncate();
-drop function audit.has_derived(regclass);
+drop function audit.forget(regclass);
+drop function audit.capture_condition(regclass, text);
 drop function audit.attach(regclass);
 drop function audit.note_capture(jsonb);
 drop function audit.compile(regclass, text);
@@ -166,6 +177,8 @@ drop function audit.update_parts(regclass, text);
 drop function audit.update_columns(regclass, text);
 drop function audit.row_source(regclass, text, text);
 drop function audit.row_parts(regclass, boolean);
+drop function audit.block_sql(text);
+drop function audit.weight_sql(regclass, text);
 drop function audit.fill_source(regclass, text, text, jsonb);
 drop function audit.key_sql(regclass, text);
 drop function audit.row_digest_sql(regclass, text);
@@ -178,6 +191,7 @@ drop table audit.capture;
 drop function audit.guard_leaf(regclass);
 drop function audit.refuse_leaf_write();
 drop function audit.refuse_change();
+drop function audit.hear_event(text, text, jsonb, bigint);
 drop function audit.log_event(text, text, jsonb, bigint);
 drop function audit.record_event(text, text, jsonb, bigint);
 drop function audit.ensure_month(timestamptz);
@@ -189,7 +203,7 @@ drop function audit.to_correlation_id(text);
 
 -- What everything else names --------------------------------------------------
 
-delete from core.error_code where code between 'MB201' and 'MB209';
+delete from core.error_code where code between 'MB201' and 'MB212';
 
 drop schema audit;
 drop schema audit_partitions;

@@ -35,6 +35,47 @@ comment on function audit.fill_source(regclass, text, text, jsonb) is
     'Body of a trigger''s function: a template with its {parts} filled in. Makes the month first, if
 maintenance did not: a table''s own trigger could not.';
 
+create function audit.weight_sql(p_table regclass, p_row text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+-- a character may print as six, as \u0001 does; jsonb has to be printed: kept compressed, it may
+-- take a thousandth
+select coalesce(string_agg(format(
+           case when t.oid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+                then 'coalesce(6::bigint * octet_length(%1$s.%2$I), 0)'
+                when t.oid = 'bytea'::regtype
+                then 'coalesce(2::bigint * octet_length(%1$s.%2$I), 0)'
+                when t.oid in ('json'::regtype, 'jsonb'::regtype)
+                then 'coalesce(octet_length(%1$s.%2$I::text), 0)'
+                else 'coalesce(6::bigint * octet_length(%1$s.%2$I::text), 0)' end,
+           p_row, c.name), ' + ' order by c.place), '0')
+from audit.captured_columns(p_table) as c
+join pg_attribute as a on a.attrelid = p_table and a.attname = c.name
+join pg_type as t on t.oid = core.base_type(a.atttypid)
+where t.typlen < 0 and c.mark <> 'secret'
+$func$;
+
+comment on function audit.weight_sql(regclass, text) is
+    'SQL for how many octets, at most, the values of a row of no fixed size take in the log, without
+reading texts.';
+
+create function audit.block_sql(p_weight text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $func$
+-- as if each row had at least a 4,096th of what a block may have
+select format('(sum(least(greatest(%s, 4096), 1073741824)::integer) '
+              'over (rows unbounded preceding) - 1) / 16777216', p_weight)
+$func$;
+
+comment on function audit.block_sql(text) is
+    'SQL for the number of a row''s block, by the octets of the rows before it: a block has up to
+4,096 rows and 16 MiB, more only by its last row.';
+
 create function audit.row_parts(p_table regclass, p_is_digest boolean)
 returns jsonb
 language sql stable
@@ -44,6 +85,8 @@ as $func$
 select jsonb_build_object(
     'bot', coalesce(max('coalesce(r.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),
     'key', audit.key_sql(p_table),
+    'block', audit.block_sql(
+        case when p_is_digest then '0' else audit.weight_sql(p_table, 'r') end),
     'row_key', coalesce(string_agg(one, ', ' order by place) filter (where is_shown_key), ''),
     'row_keys', coalesce(string_agg(many, ', ' order by place) filter (where is_shown_key), ''),
     'row', case when p_is_digest then '''*'', ' || audit.row_digest_sql(p_table)
@@ -85,7 +128,7 @@ select audit.fill_source(p_table, p_operation, $source$
     select v_at, {operation}, {table}, {bot}, min({key}), max({key}), true, count(*),
            json_build_object({row_keys}), json_build_object({rows})
     from (
-        select r.*, (row_number() over () - 1) / 4096 as audit_block from {side}_rows as r
+        select r.*, {block} as audit_block from {side}_rows as r
     ) as r
     group by r.audit_block, {bot};$source$,
     audit.row_parts(p_table, p_operation = 'INSERT' and p_policy = 'keys')

@@ -29,6 +29,9 @@ as $func$
 select jsonb_build_object(
     'bot', coalesce(max('coalesce(o.bot_id, 0)') filter (where name = 'bot_id'), '0::bigint'),
     'key', audit.key_sql(p_table, 'o'),
+    'block', audit.block_sql('p.audit_weight'),
+    'weight', audit.weight_sql(p_table, 'o')
+              || case p_policy when 'keys' then '' else ' + ' || audit.weight_sql(p_table, 'n') end,
     'row_key', coalesce(string_agg(format('%L, p.o_%s', name, place), ', ' order by place)
                         filter (where is_key and name <> 'bot_id'), ''),
     'row_keys', coalesce(string_agg(format('%L, array_to_json(array_agg(p.o_%s))', name, place),
@@ -131,8 +134,9 @@ $source$ || one_by_one || pair || pairs || $source$
         ('{' || substr(concat({rows_o}), 2) || '}')::json,
         ('{' || substr(concat({rows_n}), 2) || '}')::json
     from (
-        select p.*, (row_number() over () - 1) / 4096 as audit_block
-        from ($source$ || pair || pairs || $source$
+        select p.*, {block} as audit_block
+        from ($source$ || pair || $source$,
+               {weight} as audit_weight$source$ || pairs || $source$
         where {differs}
     ) as p
     group by p.audit_block, p.audit_bot;$source$,

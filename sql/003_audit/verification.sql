@@ -1,5 +1,16 @@
 -- audit.verify_seals().
 
+create function audit.entries_in(p_entries int8multirange)
+returns numeric
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $func$
+select coalesce(sum(upper(e)::numeric - lower(e)), 0) from unnest(p_entries) as e
+$func$;
+
+comment on function audit.entries_in(int8multirange) is
+    'How many entries these are; null if there is no end to them.';
+
 create function audit.sealed_entries(p_seal audit.seal)
 returns table (entry_id bigint, leaf bytea, salt bytea)
 language sql stable
@@ -12,6 +23,8 @@ with bytes as (
     select i as entry_id, row_number() over (order by i)::integer as place
     from unnest(p_seal.entries) as e
     cross join lateral generate_series(lower(e), upper(e) - 1) as i
+    -- or a seal that somebody wrote could go on for ever
+    where length(p_seal.leaves) = 32 * audit.entries_in(p_seal.entries)
 )
 select e.entry_id, substr(b.leaves, e.place * 32 - 31, 32), substr(b.salts, e.place * 16 - 15, 16)
 from entry as e
@@ -20,45 +33,6 @@ $func$;
 
 comment on function audit.sealed_entries(audit.seal) is
     'What a seal says of each entry: (entry_id, leaf, salt).';
-
-create function audit.erasures()
-returns table (entry_id bigint, first_leaf bytea, last_leaf bytea, is_chain boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $func$
-with step as (
-    select (e ->> 'entry_id')::bigint as entry_id, decode(e ->> 'was', 'hex') as was,
-           decode(e ->> 'now', 'hex') as now, l.entry_id as place
-    from audit.security_audit_log as l
-    cross join lateral jsonb_array_elements(l.new_values::jsonb -> 'entries') as e
-    where l.kind = 'erasure' and e ->> 'was' is not null
-), linked as (
-    select *, lag(now) over (partition by entry_id order by place) as before from step
-)
-select entry_id, (array_agg(was order by place))[1], (array_agg(now order by place desc))[1],
-       bool_and(before is null or before = was)
-from linked
-group by entry_id
-$func$;
-
-comment on function audit.erasures() is
-    'Sealed entries that were blanked since: (entry_id, leaf before the first time, leaf after the
-last, whether each time begins where the one before ended).';
-
-create function audit.expired()
-returns table (entries int8multirange, dropped_at timestamptz)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $func$
-select (new_values ->> 'entries')::int8multirange, occurred_at
-from audit.security_audit_log
-where kind = 'retention'
-order by entry_id desc
-limit 1
-$func$;
-
-comment on function audit.expired() is
-    'All entries that audit.drop_expired has dropped so far, and when it last did; no row: none.';
 
 create function audit.check_chain()
 returns table (seal_id bigint, entry_id bigint, problem text)
@@ -75,6 +49,8 @@ left join lateral (
 ) as p on true
 where s.seal_id is distinct from coalesce(p.seal_id + 1, 0)
    or p.seal_id is not null and s.root is distinct from audit.seal_root(s, p.root)
+   or length(s.leaves) is distinct from 32 * audit.entries_in(s.entries)
+   or length(s.salts) is distinct from 16 * audit.entries_in(s.entries)
 union all
 select null, null, 'there is no seal, not even the first' where not exists (select from audit.seal)
 $func$;
@@ -89,24 +65,31 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select s.seal_id, e.entry_id,
        case when l.entry_id is null then 'deleted'
-            when x.first_leaf is not null then 'changed, and not only by audit.erase'
+            when x.entry_id is not null then 'changed, and not only by audit.erase'
             else 'changed, or there twice' end
 from audit.seal as s
 cross join lateral audit.sealed_entries(s) as e
 left join audit.sealable as l on l.entry_id = e.entry_id
 left join audit.erasures() as x on x.entry_id = e.entry_id
-left join audit.expired() as r
-    -- whoever claims a retention below the floor, or one to come, is not believed
-    on r.entries @> e.entry_id and s.sealed_at < r.dropped_at - interval '30 days'
-    and r.dropped_at <= clock_timestamp() + interval '5 s'
+left join audit.ended_entries() as r on r.seal_id = s.seal_id and r.entries @> e.entry_id
 where case when l.entry_id is null then r.entries is null
-           when x.first_leaf is null then sha256(e.salt || l.octets) <> e.leaf
-           else not x.is_chain or x.first_leaf <> e.leaf
-                or sha256(e.salt || l.octets) <> x.last_leaf end
+           when x.entry_id is null
+               then sha256(l.facts || sha256(e.salt || l.contents)) <> e.leaf
+           -- by the leaf the facts are what they were, and the contents were what the event says
+           else not x.is_chain or sha256(l.facts || x.first_contents) <> e.leaf
+                or sha256(e.salt || l.contents) <> x.last_contents end
+union all
+select null, l.entry_id, 'changed, and not only by audit.erase'
+from audit.erasures() as x
+join audit.security_audit_log as l on l.entry_id = x.entry_id
+where not (audit.is_blanked(l.old_values, l.is_block, l.row_count)
+           and audit.is_blanked(l.new_values, l.is_block, l.row_count)
+           and coalesce(l.old_values, l.new_values) is not null)
 $func$;
 
 comment on function audit.check_sealed() is
-    'The part of audit.verify_seals about entries that a seal covers.';
+    'The part of audit.verify_seals about entries that a seal covers. Of one that was erased, all
+but the values is as it was sealed, and the values are marks.';
 
 create function audit.sealed_before(p_at timestamptz)
 returns int8multirange
@@ -186,8 +169,14 @@ join audit.security_audit_log as l on l.entry_id >= lower(e) and l.entry_id < up
 where s.seal_id > 1 and (
     l.occurred_at > s.sealed_at + interval '5 s'
     or l.transaction_id < p.complete_xid_min
-    or l.transaction_id >= p.complete_xid_max
-       and l.occurred_at < p.complete_at - interval '5 s')
+    or l.occurred_at < p.complete_at - interval '5 s' and (
+        l.transaction_id >= p.complete_xid_max
+        -- it was at work already: then it began after the last seal that did not know its id
+        or l.occurred_at < (
+            select max(q.sealed_at)
+            from audit.seal as q
+            where q.seal_id < s.seal_id
+              and (q.xid_max <= l.transaction_id or q.cluster <> s.cluster)) - interval '5 s'))
 $func$;
 
 comment on function audit.check_times() is
@@ -219,11 +208,13 @@ where s.machinery <> s.old_machinery and s.old_machinery <> '' and s.cluster = s
   and not exists (
     select
     from audit.security_audit_log as l
-    where l.kind in ('capture', 'retention')  -- a month that goes takes its triggers along
+    -- a month that goes takes its triggers along; a migration ends with its acceptance
+    where (l.kind in ('capture', 'inventory_accepted')
+           or l.entry_id in (select m.entry_id from audit.ended_months() as m))
       and l.occurred_at <= s.sealed_at
       and (l.entry_id > s.old_entry or s.old_gaps @> l.entry_id))
   -- as long as the entries of that time are kept
-  and not exists (select from audit.expired() as r where r.entries @> s.old_entry)
+  and s.since >= coalesce((select max(m.ended_at) from audit.ended_months() as m), '-infinity')
 $func$;
 
 comment on function audit.check_machinery() is
@@ -237,7 +228,7 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select null::bigint, l.entry_id, 'what is accepted now is not what this entry says'
 from (
-    select entry_id, new_values ->> 'digest'
+    select entry_id, audit.unread_text(new_values, 'digest')
     from audit.security_audit_log
     where kind = 'inventory_accepted'
     order by entry_id desc
@@ -267,6 +258,8 @@ begin
         select * from audit.check_unsealed()
         union all
         select * from audit.check_times()
+        union all
+        select * from audit.check_events()
         union all
         select * from audit.check_machinery()
         union all

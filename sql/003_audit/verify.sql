@@ -19,6 +19,14 @@ with audited as (
         left join audit.capture as c using (relation)
         where coalesce(c.policy, 'off') = 'off')
     union all
+    select 1, 'every table of configuration is recorded', (
+        select string_agg(format('%s: select audit.enable(%1$L)', a.relation), ', ')
+        from security.inventoried_table as a
+        join pg_class as t on t.oid = a.relation
+            and t.relnamespace <> to_regnamespace('audit')  -- events tell what changes there
+        left join audit.capture as c using (relation)
+        where coalesce(c.policy, 'off') = 'off')
+    union all
     select 2, 'what is recorded are the columns that are there', (
         select string_agg(format('%s of %s', operation, relation), ', ')
         from audit.stale_captures())
@@ -38,8 +46,14 @@ with audited as (
               and t.tgenabled = 'A' and t.tgattr::text = ''
               and t.tgfoid = coalesce(to_regproc(audit.capture_name(c.relation, e.operation)),
                                       'audit.record_truncate'::regproc)
-              and (t.tgqual is null or e.operation = 'UPDATE' and audit.has_derived(c.relation)
-                   and pg_get_triggerdef(t.oid) ~ e'WHEN \\(\\(CURRENT_USER <> ''app_upkeep''')))
+              and coalesce(substring(pg_get_triggerdef(t.oid)
+                                     from e' WHEN \\((.*)\\) EXECUTE '), '')
+                  = case audit.capture_condition(c.relation, e.operation)
+                        when 'when (not security.in_migration())' then
+                            '(NOT security.in_migration())'
+                        when 'when (current_user <> ''app_upkeep'')' then
+                            '(CURRENT_USER <> ''app_upkeep''::name)'
+                        else '' end))
     union all
     select 4, 'a write that names a leaf is refused', (
         select string_agg(l.leaf::text, ', ')
@@ -140,10 +154,10 @@ with audited as (
                            where to_regprocedure(hook)
                                  = to_regprocedure('audit.guard_leaf(regclass)'))
             union all
-            select 'audit.log_event(text, text, jsonb, bigint)',
+            select 'audit.hear_event(text, text, jsonb, bigint)',
                    exists (select from security.event_hook
                            where to_regprocedure(hook) = to_regprocedure(
-                               'audit.log_event(text, text, jsonb, bigint)'))
+                               'audit.hear_event(text, text, jsonb, bigint)'))
         ) as e (hook, is_there)
         where not e.is_there)
     union all

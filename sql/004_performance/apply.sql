@@ -22,6 +22,7 @@ select security.expect_inventory();
 
 -- What the bots' figures are
 \ir totals.sql
+\ir bot_faults.sql
 \ir roll_up.sql
 \ir views.sql
 

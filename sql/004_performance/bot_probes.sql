@@ -95,3 +95,15 @@ from performance.partition_health
 $func$;
 
 comment on function performance.probe_dead_rows() is 'The probe dead_rows.';
+
+create function performance.probe_bot_faults()
+returns table (labels jsonb, value float8, note text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select jsonb_build_object('bot_id', bot_id::text, 'kind', kind), 1,
+       format('%s. %s', fault, what_to_do)
+from performance.bot_fault
+$func$;
+
+comment on function performance.probe_bot_faults() is 'The probe bot_faults.';

@@ -3,13 +3,14 @@
 do $protect$
 begin
     perform security.ensure_owner('app_maintainer');
-    perform security.protect('performance.bot_total');
+    perform security.protect(t), security.admit_admins(t),
+            security.admit(t, 'app_super_admin', 'select'),
+            security.admit(t, 'app_backup', 'select')
+    from unnest(array['performance.bot_total', 'performance.bot_fault']::regclass[]) as t;
     perform security.admit_bots('performance.bot_total');
-    perform security.admit_admins('performance.bot_total');
-    perform security.admit('performance.bot_total', r, 'select')
-    from unnest(array['app_super_admin', 'app_backup']) as r;
     perform security.admit(t, 'app_maintainer', c)
-    from (values ('performance.bot_total', 'all'), ('core.bot_metrics', 'all'),
+    from (values ('performance.bot_total', 'all'), ('performance.bot_fault', 'all'),
+                 ('core.bot_metrics', 'all'), ('core.stale_days', 'insert'),
                  ('core.girls_profiles', 'select'), ('core.conversations', 'select'),
                  ('core.messages', 'select'), ('core.bots', 'select'), ('core.bots', 'update'),
                  ('core.stale_days', 'select'), ('core.stale_days', 'delete')) as u (t, c);
@@ -41,12 +42,14 @@ grant select (bot_id, conversation_id, profile_id, started_at, last_message_at)
 grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no text
     on core.messages to app_maintainer;
 grant select, insert, update, delete on core.bot_metrics to app_maintainer;
-grant select, delete on core.stale_days to app_maintainer;
-grant select on core.bot_table to app_maintainer;
+grant select, insert, delete on core.stale_days to app_maintainer;
+grant select on core.bot_table, security.installation to app_maintainer;
 grant execute on function
+    core.first_time(), core.end_time(), core.storable_years(),
     core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
     security.policy_bot_id(), security.policy_user(),
+    security.sessions_now(), security.marked_logins(), security.mark(text),
     audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),
     audit.unsealed_since(), audit.preview_seal(), audit.preview_drop_expired()
 to app_maintainer;
@@ -54,6 +57,7 @@ to app_maintainer;
 grant usage on schema performance to app_bot, app_backup, app_owner, app_provisioner;
 grant select on performance.bot_total, performance.bot_activity_summary,
                 performance.daily_metrics_summary to app_bot;
+grant select on performance.bot_fault to app_admin;
 grant select on all tables in schema performance to app_super_admin, app_backup;
 grant execute on function
     performance.due_tasks(), performance.preview_maintain(), performance.run_task(text, boolean),
@@ -63,6 +67,8 @@ grant execute on function
 to app_super_admin, app_owner;
 grant execute on procedure performance.maintain() to app_super_admin, app_owner;
 grant execute on function performance.metric_rows(), performance.slow_query_rows() to app_backup;
+-- whose updates of the tasks are on record
+grant execute on function security.in_migration() to app_maintainer;
 grant execute on function performance.follow_bots() to app_owner;  -- attaches it to new leaves
 
 do $owner$
@@ -72,6 +78,10 @@ begin
         'performance.task', '{task}',
         '{every,keep,created_at,started_at,succeeded_at,duration,result,error}');
     perform security.inventory_rows('performance.probe', '{probe}', '{warning,critical}');
+    perform audit.mark_column('performance.task', c, 'derived')
+    from unnest(array['started_at', 'succeeded_at', 'duration', 'result', 'error']) as c;
+    perform audit.enable(t) from unnest(array[
+        'performance.monthly_table', 'performance.task', 'performance.probe']::regclass[]) as t;
     perform audit.note_capture('{"by": "004_performance"}');
     perform security.hand_over('performance', 'app_maintainer');
 end

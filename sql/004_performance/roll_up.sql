@@ -99,15 +99,11 @@ comment on function performance.roll_up_bots(bigint[], datemultirange[]) is
     'Makes the rows of core.bot_metrics for these days of each bot what its messages say; returns
 how many changed. One statement for all bots: one for each would cost more than what it finds.';
 
-create function performance.roll_up_totals()
+create function performance.roll_up_totals(p_bots bigint[])
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $func$
--- a bot that went while the last roll-up was under way, or not by security.drop_bot
-delete from performance.bot_total as t
-where not exists (select from core.bots as b where b.bot_id = t.bot_id);
-
 insert into performance.bot_total as t (
     bot_id, contacts, conversations, messages_in, messages_out, messages_7_days, messages_30_days,
     last_message_at, rolled_up_at)
@@ -116,17 +112,21 @@ select b.bot_id, coalesce(g.contacts, 0), coalesce(m.conversations, 0), coalesce
        coalesce(m.messages_30_days, 0), l.last_message_at, clock_timestamp()
 from core.bots as b
 left join (
-    select bot_id, count(*) as contacts from core.girls_profiles group by bot_id
+    select bot_id, count(*) as contacts
+    from core.girls_profiles
+    where bot_id = any (p_bots)
+    group by bot_id
 ) as g using (bot_id)
 left join (
     select bot_id, sum(new_conversations) as conversations, sum(messages_in) as messages_in,
            sum(messages_out) as messages_out,
-           sum(messages_in + messages_out) filter (where day > t.today - 7 and day <= t.today)
-               as messages_7_days,
-           sum(messages_in + messages_out) filter (where day > t.today - 30 and day <= t.today)
-               as messages_30_days
+           sum(messages_in::bigint + messages_out)
+               filter (where day > t.today - 7 and day <= t.today) as messages_7_days,
+           sum(messages_in::bigint + messages_out)
+               filter (where day > t.today - 30 and day <= t.today) as messages_30_days
     from core.bot_metrics
     cross join (select (now() at time zone 'UTC')::date) as t (today)
+    where bot_id = any (p_bots)
     group by bot_id
 ) as m using (bot_id)
 left join lateral (
@@ -136,6 +136,7 @@ left join lateral (
     order by c.last_message_at desc nulls last
     limit 1
 ) as l on true
+where b.bot_id = any (p_bots)
 on conflict (bot_id) do update
     set contacts = excluded.contacts, conversations = excluded.conversations,
         messages_in = excluded.messages_in, messages_out = excluded.messages_out,
@@ -143,7 +144,47 @@ on conflict (bot_id) do update
         last_message_at = excluded.last_message_at, rolled_up_at = excluded.rolled_up_at
 $func$;
 
-comment on function performance.roll_up_totals() is 'Fills performance.bot_total anew.';
+comment on function performance.roll_up_totals(bigint[]) is
+    'Fills performance.bot_total anew, for these bots.';
+
+create function performance.roll_up_each(p_bots bigint[], p_days datemultirange[])
+returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_changed  integer := 0;
+    v_fault    text;
+    v_detail   text;
+begin
+    for v_place in 1 .. cardinality(p_bots) loop
+        begin
+            v_changed := v_changed + performance.roll_up_bots(
+                array[p_bots[v_place]], array[p_days[v_place]]);
+            perform performance.roll_up_totals(array[p_bots[v_place]]);
+        exception when others then  -- kept for health, and the days for the next roll-up
+            if performance.is_servers_trouble(sqlstate) then
+                raise;
+            end if;
+            get stacked diagnostics v_detail = pg_exception_detail;
+            v_fault := format('%s (SQLSTATE %s)', sqlerrm, sqlstate);
+            raise log 'bot % was not rolled up: %', p_bots[v_place], v_fault;
+            perform performance.note_fault(
+                p_bots[v_place], 'roll_up',
+                format('the days %s of bot %s could not be rolled up: %s', p_days[v_place],
+                       p_bots[v_place], concat_ws(' ', v_fault, nullif(v_detail, ''))),
+                'Correct the row that the error is about, then: '
+                'select performance.run_task(''roll_up'')');
+            insert into core.stale_days (bot_id, days) values (p_bots[v_place], p_days[v_place]);
+        end;
+    end loop;
+    return v_changed;
+end
+$func$;
+
+comment on function performance.roll_up_each(bigint[], datemultirange[]) is
+    'Rolls up each bot by itself; returns how many rows changed. A bot whose rows make that fail is
+noted in performance.bot_fault, its days in core.stale_days again.';
 
 create function performance.roll_up_metrics(p_since date default null)
 returns integer
@@ -161,6 +202,7 @@ declare
     v_since    date;
     v_bots     bigint[];
     v_days     datemultirange[];
+    v_odd      bigint[];
     v_changed  integer;
 begin
     select started_at into v_last from performance.last_roll_up for update;
@@ -171,7 +213,8 @@ begin
         delete from core.stale_days returning bot_id, days
     ), stale as (
         -- an answer of the day after may be one no longer
-        select n.bot_id, range_agg(daterange(lower(r), upper(r) + 1)) as days
+        select n.bot_id, range_agg(daterange(lower(r), upper(r) + 1)) as days,
+               bool_or(not n.days <@ performance.known_days()) as is_odd
         from noted as n
         cross join lateral unnest(n.days) as r
         group by n.bot_id
@@ -181,13 +224,32 @@ begin
         order by b.bot_id
         for key share of b  -- a bot that is being dropped gets no new rows
     )
-    select array_agg(b.bot_id),
-           array_agg(datemultirange(daterange(v_since, 'infinity')) + coalesce(s.days, '{}'))
-    into v_bots, v_days
+    select coalesce(array_agg(b.bot_id), '{}'),
+           array_agg((datemultirange(daterange(v_since, 'infinity')) + coalesce(s.days, '{}'))
+                     * performance.known_days()),
+           array_agg(b.bot_id) filter (
+               where s.is_odd or v_since < lower(performance.known_days()) or f.bot_id is not null)
+    into v_bots, v_days, v_odd
     from bot as b
-    left join stale as s using (bot_id);
-    v_changed := performance.roll_up_bots(v_bots, v_days);
-    perform performance.roll_up_totals();
+    left join stale as s using (bot_id)
+    left join performance.bot_fault as f
+        on f.bot_id = b.bot_id and f.kind = 'conversation_start';
+    -- a bot that went while the last roll-up was under way, or not by security.drop_bot
+    delete from performance.bot_total as t
+    where not exists (select from core.bots as b where b.bot_id = t.bot_id);
+    delete from performance.bot_fault as f
+    where f.kind = 'roll_up' or not exists (select from core.bots as b where b.bot_id = f.bot_id);
+    begin
+        v_changed := performance.roll_up_bots(v_bots, v_days);
+        perform performance.roll_up_totals(v_bots);
+    exception when others then
+        if performance.is_servers_trouble(sqlstate) then
+            raise;
+        end if;
+        -- whose rows it was is found by doing one bot after the other
+        v_changed := performance.roll_up_each(v_bots, v_days);
+    end;
+    perform performance.note_odd_starts(v_odd);
     update performance.last_roll_up set started_at = v_started;
     return v_changed;
 end
@@ -197,4 +259,5 @@ comment on function performance.roll_up_metrics(date) is
     'Makes core.bot_metrics what the messages say: for the days since the last roll-up (or since
 p_since, if that is earlier; -infinity: all) and those in core.stale_days; returns how many rows
 changed. The same as a roll-up of everything, unless a transaction took longer than a day, or the
-tables'' owner gave a conversation to another contact.';
+tables'' owner gave a conversation to another contact. A bot whose rows can''t be rolled up is
+left out and named in performance.bot_fault.';

@@ -30,9 +30,12 @@ end
 $owner$;
 
 revoke all on all tables in schema core from app_maintainer;
+revoke all on security.installation from app_maintainer;
 revoke all on all functions in schema core, security, audit from app_maintainer;
 revoke all on schema core, security, audit from app_maintainer;
 
+select audit.forget(t) from unnest(array[
+    'performance.monthly_table', 'performance.task', 'performance.probe']::regclass[]) as t;
 delete from security.inventoried_table
 where relation in ('performance.monthly_table'::regclass, 'performance.task'::regclass,
                    'performance.probe'::regclass);
@@ -54,11 +57,14 @@ drop function performance.probe_wraparound();
 drop function performance.probe_lock_wait();
 drop function performance.probe_unseen_sessions();
 drop function performance.probe_oldest_transaction();
+drop function performance.probe_login_connections();
 drop function performance.probe_connections();
 drop function performance.probe_database_size();
+drop function performance.database_octets();
 drop function performance.probe_dead_rows();
 drop function performance.probe_partition_size();
 drop function performance.probe_partition_rows();
+drop function performance.probe_bot_faults();
 drop function performance.probe_bot_reply();
 drop function performance.probe_bot_last_message();
 drop function performance.probe_bot_messages();
@@ -97,11 +103,18 @@ drop function performance.slow_query_rows();
 drop view performance.daily_metrics_summary;
 drop view performance.bot_activity_summary;
 drop function performance.roll_up_metrics(date);
-drop function performance.roll_up_totals();
+drop function performance.roll_up_each(bigint[],datemultirange[]);
+drop function performance.roll_up_totals(bigint[]);
 drop function performance.roll_up_bots(bigint[],datemultirange[]);
 drop function performance.day_metrics(bigint,date,date);
+drop function performance.note_odd_starts(bigint[]);
+drop function performance.known_days();
+drop function performance.note_fault(bigint,text,text,text);
+drop function performance.is_servers_trouble(text);
 drop table performance.last_roll_up;
-delete from core.bot_table where relation = 'performance.bot_total'::regclass;
+delete from core.bot_table
+where relation in ('performance.bot_fault'::regclass, 'performance.bot_total'::regclass);
+drop table performance.bot_fault;
 drop table performance.bot_total;
 -- What keeps core fast --------------------------------------------------------
 

@@ -1,11 +1,27 @@
 -- Probes of the server: sessions, locks, indexes.
 
+create function performance.database_octets()
+returns float8
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+-- where an owner migrated, app_maintainer may neither connect nor read statistics
+select case when has_database_privilege(current_database(), 'connect')
+              or pg_has_role('pg_read_all_stats', 'usage')
+            then pg_database_size(current_database())
+            else (select sum(pg_total_relation_size(oid)) from pg_class where relkind in ('r', 'm'))
+       end::float8
+$func$;
+
+comment on function performance.database_octets() is
+    'The size of the database; where that may not be asked, of its tables with their indexes.';
+
 create function performance.probe_database_size()
 returns table (labels jsonb, value float8, note text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-select '{}'::jsonb, pg_database_size(current_database())::float8, null
+select '{}'::jsonb, performance.database_octets(), null
 $func$;
 
 comment on function performance.probe_database_size() is 'The probe database_size.';
@@ -25,6 +41,21 @@ group by c.places
 $func$;
 
 comment on function performance.probe_connections() is 'The probe connections.';
+
+create function performance.probe_login_connections()
+returns table (labels jsonb, value float8, note text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select jsonb_build_object('login', r.rolname::text), a.sessions::float8 / r.rolconnlimit,
+       format('%s of %s', a.sessions, r.rolconnlimit)
+from security.sessions_now() as a
+join security.marked_logins() as m on m.role = a.role
+join pg_roles as r on r.oid = a.role
+where r.rolconnlimit > 0
+$func$;
+
+comment on function performance.probe_login_connections() is 'The probe login_connections.';
 
 create function performance.probe_oldest_transaction()
 returns table (labels jsonb, value float8, note text)

@@ -12,10 +12,17 @@ comment on function performance.task_months() is 'The task months.';
 
 create function performance.task_roll_up()
 returns text
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
-select format('%s days changed', performance.roll_up_metrics())
+declare
+    v_changed  integer := performance.roll_up_metrics();
+begin
+    return format('%s days changed', v_changed) || coalesce(
+        (select format('; bots %s left out, see performance.bot_fault',
+                       string_agg(bot_id::text, ', ' order by bot_id))
+         from performance.bot_fault where kind = 'roll_up' having count(*) > 0), '');
+end
 $func$;
 
 comment on function performance.task_roll_up() is 'The task roll_up.';

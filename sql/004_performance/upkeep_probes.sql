@@ -40,7 +40,7 @@ select jsonb_build_object('setting', s.name), s.wanted / s.present,
 from (
     values
         -- a quarter of the data in memory, up to 8 GiB
-        ('shared_buffers', least(pg_database_size(current_database()) / 4.0, 8.0 * 2 ^ 30),
+        ('shared_buffers', least(performance.database_octets() / 4.0, 8.0 * 2 ^ 30),
          (select setting::float8 * 8192 from pg_settings where name = 'shared_buffers')),
         -- a rollback, or a dump, locks them all at once
         ('max_locks_per_transaction',

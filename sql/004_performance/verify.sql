@@ -52,6 +52,8 @@ with result (place, check_name, offenders) as (
             ('core.bot_metrics', 'app_maintainer_all'),
             ('core.stale_days', 'app_maintainer_select'),
             ('core.stale_days', 'app_maintainer_delete'),
+            ('core.stale_days', 'app_maintainer_insert'),
+            ('performance.bot_fault', 'app_maintainer_all'),
             ('performance.bot_total', 'app_maintainer_all')
         ) as e (relation, policy)
         where not exists (
@@ -85,11 +87,11 @@ with result (place, check_name, offenders) as (
         select string_agg(format('%s: %s', e.level, f.name), ', ')
         from (values
             ('app_bot', 'bot_activity_summary bot_total daily_metrics_summary'),
-            ('app_admin', 'bot_activity_summary bot_total daily_metrics_summary'),
-            ('app_super_admin', 'bot_activity_summary bot_total daily_metrics_summary last_roll_up '
-             'metrics monthly_table partition_health probe slow_queries task'),
-            ('app_backup', 'bot_activity_summary bot_total daily_metrics_summary last_roll_up '
-             'metrics monthly_table partition_health probe slow_queries task')
+            ('app_admin', 'bot_activity_summary bot_fault bot_total daily_metrics_summary'),
+            ('app_super_admin', 'bot_activity_summary bot_fault bot_total daily_metrics_summary '
+             'last_roll_up metrics monthly_table partition_health probe slow_queries task'),
+            ('app_backup', 'bot_activity_summary bot_fault bot_total daily_metrics_summary '
+             'last_roll_up metrics monthly_table partition_health probe slow_queries task')
         ) as e (level, relations)
         cross join lateral string_to_table(e.relations, ' ') as f (name)
         where not coalesce(has_any_column_privilege(
@@ -106,8 +108,8 @@ with result (place, check_name, offenders) as (
             where a.attrelid = c.oid) as g
         where c.relnamespace = to_regnamespace('performance') and g.grantee <> c.relowner
           and g.privilege_type <> 'SELECT'
-          -- security.drop_bot takes its row along
-          and not (c.relname = 'bot_total' and g.privilege_type = 'DELETE'
+          -- security.drop_bot takes its rows along
+          and not (c.relname in ('bot_fault', 'bot_total') and g.privilege_type = 'DELETE'
                    and g.grantee = to_regrole('app_provisioner')))
     union all
     select 10, 'each level may call its functions here', (
@@ -140,8 +142,9 @@ with result (place, check_name, offenders) as (
             union all
             select p, exists (select from performance.probe where probe = p)
             from unnest(array[
-                'bots', 'bot_messages', 'bot_last_message', 'bot_reply', 'partition_rows',
-                'partition_size', 'database_size', 'dead_rows', 'connections',
+                'bots', 'bot_messages', 'bot_last_message', 'bot_reply', 'bot_faults',
+                'partition_rows', 'partition_size', 'database_size', 'dead_rows', 'connections',
+                'login_connections',
                 'oldest_transaction', 'unseen_sessions', 'lock_wait', 'wraparound',
                 'unused_indexes', 'invalid_indexes', 'months_ahead', 'unsealed',
                 'setting_shortfall', 'task_delay', 'task_failed']) as p

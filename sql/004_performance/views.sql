@@ -20,9 +20,9 @@ create view performance.daily_metrics_summary
 with (security_invoker = true)
 as
 select m.bot_id, b.name, m.day, m.messages_in, m.messages_out,
-       m.messages_in + m.messages_out as messages,
-       m.messages_in + m.messages_out - coalesce(w.messages_in + w.messages_out, 0)
-           as more_than_week_before,
+       m.messages_in::bigint + m.messages_out as messages,
+       m.messages_in::bigint + m.messages_out
+           - coalesce(w.messages_in::bigint + w.messages_out, 0) as more_than_week_before,
        m.new_conversations, m.active_contacts, m.reply_p50, m.reply_p95, m.updated_at as as_of
 from core.bot_metrics as m
 join core.bots as b using (bot_id)

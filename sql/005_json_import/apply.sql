@@ -27,6 +27,7 @@ select security.expect_inventory();
 \ir bytes.sql
 \ir syntax.sql
 \ir values.sql
+\ir bound_defects.sql
 \ir profile_defects.sql
 \ir message_defects.sql
 \ir defects.sql

@@ -45,8 +45,13 @@ begin
         select * from json_import.value_defects(json_import.mask_escapes(p_text)::json);
         return;
     end if;
-    if json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then
+    -- with a huge number the document is not to be printed, and is none to load anyway
+    if json_import.has_huge_number(v_doc)
+       or json_import.string_count(p_text) <> json_import.string_count(v_doc::text) then
         return query select * from json_import.duplicate_keys(p_text::json);
+    end if;
+    if json_import.may_be_large(p_text, v_doc) then
+        return query select * from json_import.bound_defects(v_doc, p_kind);
     end if;
     if p_kind in ('profile', 'profiles') then
         return query select * from json_import.profile_defects(v_doc, p_kind, p_chat_id, p_strict);

@@ -53,9 +53,13 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Add the profile, or import without --strict to have one made.'),
     ('MB426', 'unreadable',          'The entry can''t be read as a file inside the folder.',
         'Replace the link or device by the file itself, and allow reading it.'),
+    ('MB427', 'out_of_bounds_in_file', 'A value is larger than its column takes.',
+        'Shorten it; core.bounds lists what each column takes.'),
     ('MB430', 'no_such_bot_folder',  'No bot has this name, and making one was forbidden.',
         'Leave --no-create out, or correct the folder''s name.'),
     ('MB431', 'nothing_to_import',   'The folder is not there, or holds no bot''s files.',
         'Name a bot''s folder (with --bot) or a folder of such folders.'),
     ('MB433', 'dry_run_committed',   'A run that began as a dry run would have been committed.',
-        'Roll it back; to import, begin without app.dry_run.');
+        'Roll it back; to import, begin without app.dry_run.'),
+    ('MB435', 'rows_in_use',         'Sessions hold the rows of files; the others are in.',
+        'End the sessions that the message names, or wait; then import again.');

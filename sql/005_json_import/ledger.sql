@@ -5,7 +5,8 @@ create table json_import.run (
     source          text         not null,
     options         jsonb        not null default '{}',
     login           name         not null default session_user,
-    correlation_id  text         default nullif(current_setting('app.correlation_id', true), ''),
+    correlation_id  text
+        default nullif(left(current_setting('app.correlation_id', true), 100), ''),
     started_at      timestamptz  not null default clock_timestamp(),
     finished_at     timestamptz,
     unchanged       bigint       not null default 0,

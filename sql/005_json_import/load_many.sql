@@ -151,7 +151,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $func$
 select coalesce(
-    jsonb_typeof(p_doc) = 'object'
+    jsonb_typeof(p_doc) = 'object' and not json_import.has_huge_number(p_doc)
     and p_doc -> 'chat_id' = to_jsonb(p_chat_id)
     and not exists (
         select
@@ -166,8 +166,9 @@ select coalesce(
               when 'time' then json_import.time_fault(m.value) is not null
               else json_import.key_rules('profile') ? m.key end)
     and not coalesce(p_doc -> 'summary' @? 'strict $.* ? (@.type() != "string")', false)
-    -- so many levels take so many brackets
-    and (length(p_doc::text) < 1024 or not json_import.is_too_deep(null, p_doc)),
+    -- a level takes eight octets; and in what takes so few, no text is larger than its column
+    and (pg_column_size(p_doc || '{}') <= 4096 or not json_import.is_too_deep(null, p_doc))
+    and pg_column_size(p_doc || '{}') <= 65536,
     false)
 $func$;
 
@@ -208,8 +209,8 @@ begin
         select d.ordinal, d.path, d.bytes, d.file_id, r as profile
         from document as d
         cross join lateral json_import.profiles_of(d.content, 'profile', d.chat_id) as r
-        where json_import.is_plain_profile(d.content, d.chat_id)
-          and d.strings = json_import.string_count(d.content::text)
+        where case when json_import.is_plain_profile(d.content, d.chat_id)
+                   then d.strings = json_import.string_count(d.content::text) end
     ), stored_file as (
         insert into json_import.file (
             file_id, bot_id, path, kind, chat_id, status, sha256, octets, records, row_count,

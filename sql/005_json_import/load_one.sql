@@ -134,7 +134,7 @@ create function json_import.load_file(
     p_bytes    bytea,
     p_strict   boolean
 )
-returns void
+returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $func$
@@ -167,15 +167,19 @@ begin
             if v_defects = '{}' then
                 perform json_import.store(
                     p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_old);
-                return;
+                return true;
             end if;
         exception
+            when lock_not_available then
+                return false;
             -- what the file's content can cause; the server's own trouble is not blamed on it
-            when integrity_constraint_violation or data_exception or program_limit_exceeded then
+            when integrity_constraint_violation or data_exception or program_limit_exceeded
+              or sqlstate 'MB012' then
                 get stacked diagnostics v_state = returned_sqlstate, v_message = message_text,
                                         v_detail = pg_exception_detail;
                 v_defects := array[row(
-                    '', 'MB422', concat_ws('; ', v_message, nullif(v_detail, '')), null
+                    '', case v_state when 'MB012' then 'MB427' else 'MB422' end,
+                    concat_ws('; ', v_message, nullif(v_detail, '')), null
                 )::json_import.defect];
         end;
         -- a bot may have made the same contact in this very moment: then look again
@@ -183,8 +187,10 @@ begin
     end loop;
     perform json_import.quarantine(
         p_run_id, p_bot_id, p_path, p_kind, p_chat_id, p_bytes, v_defects);
+    return true;
 end
 $func$;
 
 comment on function json_import.load_file(bigint, bigint, text, text, bigint, bytea, boolean) is
-    'Loads one file or puts it into quarantine; there is no third way.';
+    'Loads one file or puts it into quarantine; there is no third way. False, and nothing is done,
+if another session held its rows for longer than lock_timeout.';

@@ -42,7 +42,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $func$
 select '', 'MB412', format('expected messages, found %s', jsonb_typeof(p_doc)),
-       left(p_doc::text, 200)
+       json_import.excerpt_of(p_doc)
 where jsonb_typeof(p_doc) not in ('array', 'object')
 union all
 select d.*
@@ -57,7 +57,7 @@ from json_import.field_defects(p_doc -> 'messages', '/messages', 'array') as d
 where jsonb_typeof(p_doc) = 'object' and d.code is not null
 union all
 select json_import.to_step(m.key), 'MB424', format('key %s is unknown', to_json(m.key)),
-       left(m.value::text, 200)
+       json_import.excerpt_of(m.value)
 from jsonb_each(case when p_strict and jsonb_typeof(p_doc) = 'object' then p_doc end) as m
 where m.key <> all (json_import.key_names('wrapper'))
 $func$;
@@ -99,11 +99,11 @@ with known as materialized (
 select pointer, 'MB412',
        case when doubled is null then format('expected a message, found %s', jsonb_typeof(m))
             else doubled || ': which of the two was said?' end,
-       left(m::text, 200)
+       json_import.excerpt_of(m)
 from message
 where jsonb_typeof(m) <> 'object' or doubled is not null
 union all
-select pointer || '/' || key, 'MB416', format('%s is missing', key), left(m::text, 200)
+select pointer || '/' || key, 'MB416', format('%s is missing', key), json_import.excerpt_of(m)
 from field
 where coalesce(m -> key, 'null') = 'null'
 union all
@@ -119,7 +119,7 @@ where doubled is null and jsonb_typeof(m -> 'direction') = 'string'
   and m ->> 'direction' not in ('in', 'out')
 union all
 select pointer || json_import.to_step(k.key), 'MB424', format('key %s is unknown', to_json(k.key)),
-       left(k.value::text, 200)
+       json_import.excerpt_of(k.value)
 from message
 cross join lateral jsonb_each(
     case when p_strict and doubled is null and jsonb_typeof(m) = 'object' then m end) as k

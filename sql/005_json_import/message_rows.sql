@@ -40,7 +40,9 @@ select case
     then to_timestamp(case when p_ts::float8 < 100000000000
                            then p_ts::float8 else p_ts::float8 / 1000 end)
 end
-from (select translate(p_ts, '0123456789', '')) as s (shape)
+-- a number may print as 131,072 digits
+from (select case when octet_length(p_ts) <= 40 then translate(p_ts, '0123456789', '') end)
+    as s (shape)
 $func$;
 
 comment on function json_import.parse_rarer_time(text) is
@@ -61,7 +63,8 @@ select m.list, m.place, m.direction, m.body, m.sent_at,
        m.is_iso,
        case when m.usual is null then m.is_iso and m.ts !~ json_import.zone_pattern()
             else length(m.usual) > length(m.ts) end,  -- by the Z
-       coalesce(m.body is not null and m.direction in ('in', 'out')
+       -- what is longer may fit all the same, and gets a closer look
+       coalesce(octet_length(m.body) <= 65536 and m.direction in ('in', 'out')
                 and m.sent_at >= core.first_time() and m.sent_at < core.end_time(), false)
 from (
     select m.list, m.place, m.direction, coalesce(m.text, m.content) as body, m.ts, m.usual,
@@ -95,7 +98,8 @@ from (
                 jsonb_to_recordset(
                     case when jsonb_typeof(l.messages) = 'array'
                           and not l.messages @? '$[*] ? (@.type() != "object"
-                              || @.text.type() != "string" || @.content.type() != "string")'
+                              || @.text.type() != "string" || @.content.type() != "string"
+                              || @.ts.type() != "string" && @.ts.type() != "number")'
                          then l.messages end) as (text text, content text, direction text, ts text)
             ) with ordinality as m (text, content, direction, ts, place)
             offset 0  -- or each step would be taken again wherever its result is mentioned
@@ -109,7 +113,7 @@ $func$;
 comment on function json_import.plain_messages(jsonb[]) is
     'The messages of arrays, read at a glance, in their order, with the array''s number and their
 place in it, both from 1: sent_at is null where the time needs a closer look. None at all of an
-array in which an element is no object, or a text no string.';
+array in which an element is no object, a text no string, or a time neither string nor number.';
 
 create function json_import.are_plain(p_messages jsonb)
 returns boolean

@@ -18,7 +18,7 @@ select case when f.code is not null then
                                      core.storable_years())
             else format('expected %s, found %s', p_rule, jsonb_typeof(p_value))
         end,
-        left(p_value::text, 200))::json_import.defect end
+        json_import.excerpt_of(p_value))::json_import.defect end
 from (
     select case
         when p_value is null or p_value = 'null' then null
@@ -55,7 +55,7 @@ select p_pointer || '/chat_id', f.code,
            when 'MB411' then format('chat_id %s is out of range', left(v::text, 80))
            else format('expected a whole number, found %s', left(v::text, 80))
        end,
-       left(v::text, 200)
+       json_import.excerpt_of(v)
 from (select nullif(p_object -> 'chat_id', 'null')) as u (v)
 cross join lateral (
     select case
@@ -115,15 +115,15 @@ with entry as (
         case when jsonb_typeof(e.entry) = 'object' then e.entry end) as m on true
 )
 select '', 'MB412', format('expected profiles, found %s', jsonb_typeof(p_doc)),
-       left(p_doc::text, 200)
+       json_import.excerpt_of(p_doc)
 where p_kind = 'profiles' and jsonb_typeof(p_doc) not in ('object', 'array')
 union all
-select e.pointer, 'MB414', 'the key is no chat id', left(e.entry::text, 200)
+select e.pointer, 'MB414', 'the key is no chat id', json_import.excerpt_of(e.entry)
 from entry as e
 where e.is_keyed and e.expected is null
 union all
 select e.pointer, 'MB412', format('expected a profile, found %s', jsonb_typeof(e.entry)),
-       left(e.entry::text, 200)
+       json_import.excerpt_of(e.entry)
 from entry as e
 where jsonb_typeof(e.entry) <> 'object' and (e.expected is not null or not e.is_keyed)
 union all
@@ -139,14 +139,14 @@ cross join lateral json_import.field_defects(
 where m.rule <> 'chat' and (m.expected is not null or not m.is_keyed) and d.code is not null
 union all
 select m.pointer || '/summary' || json_import.to_step(s.key), 'MB415',
-       format('expected string, found %s', jsonb_typeof(s.value)), left(s.value::text, 200)
+       format('expected string, found %s', jsonb_typeof(s.value)), json_import.excerpt_of(s.value)
 from member as m
 cross join lateral jsonb_each(
     case when m.key = 'summary' and jsonb_typeof(m.value) = 'object' then m.value end) as s
 where jsonb_typeof(s.value) <> 'string' and (m.expected is not null or not m.is_keyed)
 union all
 select m.pointer || json_import.to_step(m.key), 'MB424',
-       format('key %s is unknown', to_json(m.key)), left(m.value::text, 200)
+       format('key %s is unknown', to_json(m.key)), json_import.excerpt_of(m.value)
 from member as m
 where p_strict and m.key <> all (json_import.key_names('profile'))
 $func$;
@@ -174,7 +174,7 @@ with entry as (
 select pointer, 'MB421',
        case when nth_chat > 1 then format('chat_id %s stands twice', chat_id)
             else format('telegram_id %s stands twice', telegram_id) end,
-       left(entry::text, 200)
+       json_import.excerpt_of(entry)
 from numbered
 where nth_chat > 1 or nth_person > 1
 $func$;

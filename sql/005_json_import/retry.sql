@@ -12,9 +12,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 set jit = off
+set lock_timeout = '2s'
 as $func$
 declare
-    v_file  record;
+    v_file     record;
+    v_is_done  boolean;
 begin
     for v_file in
         select f.*, k.bytes
@@ -29,10 +31,13 @@ begin
               where r.bot_id = f.bot_id and r.file_id = f.file_id and r.code = p_code))
         order by f.bot_id, array_position('{profiles,profile,conversation,backup}', f.kind), f.path
     loop
-        perform json_import.load_file(
+        v_is_done := json_import.load_file(
             p_run_id, v_file.bot_id, v_file.path, v_file.kind, v_file.chat_id, v_file.bytes, false);
+        if not v_is_done then
+            perform set_config('lock_timeout', '10ms', true);
+        end if;
         return query
-            select b.name, f.path, f.status, f.defects
+            select b.name, f.path, case when v_is_done then f.status else 'busy' end, f.defects
             from json_import.file as f
             join core.bots as b on b.bot_id = f.bot_id
             where f.bot_id = v_file.bot_id and f.file_id = v_file.file_id;
@@ -42,4 +47,5 @@ $func$;
 
 comment on function json_import.retry(bigint, bigint, text, text) is
     'Tries the quarantined files again from the bytes kept, after a code, a limit or a profile has
-changed: (bot, path, status, defects) of each.';
+changed: (bot, path, status, defects) of each. Status busy: another session held its rows for
+longer than 2 s, json_import.busy_sessions says which.';

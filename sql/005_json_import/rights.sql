@@ -11,7 +11,7 @@ grant execute on function
     json_import.classify(text[]),
     json_import.claim_turn(), json_import.start_run(text, jsonb), json_import.finish_run(bigint),
     json_import.ensure_bot(text, boolean),
-    json_import.wanted(bigint, bigint, text[], bytea[]),
+    json_import.wanted(bigint, bigint, text[], bytea[]), json_import.busy_sessions(bigint),
     json_import.load(
         bigint, bigint, text, text[], bigint[], bytea[], boolean, boolean, interval, bytea[]),
     json_import.note_entry(bigint, bigint, text, text, bigint, bigint, text, text),
@@ -48,7 +48,7 @@ end
 $importer$;
 
 grant usage on schema core, security, audit, performance to app_importer;
-grant select on core.bots, core.bot_names, core.error_code to app_importer;
+grant select on core.bots, core.bot_names, core.error_code, core.bounds to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
 grant insert on core.stale_days to app_importer;
@@ -56,10 +56,14 @@ grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_messag
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
+    core.refuse_value(text, text, text), core.check_text(text, text, integer),
+    core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
+    core.check_json(jsonb, text, integer),
     core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
+    security.clear_the_way_to(bigint, text),
     audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)
 to app_importer;
 grant usage on schema json_import to app_maintainer;
@@ -96,6 +100,11 @@ begin
         raise notice 'without the right to set session_replication_role an import checks each '
                      'message''s foreign key by itself: slower, equally safe';
     end if;
+    -- a path names a chat: that it changed is on record, not what it was
+    perform audit.mark_column('json_import.file', c, 'secret')
+    from unnest(array['path', 'chat_id', 'wrapper', 'reason']) as c;
+    perform audit.enable('json_import.file');
+    update core.bot_table set is_audited = true where relation = 'json_import.file'::regclass;
     perform audit.note_capture('{"by": "005_json_import"}');  -- one of its functions was granted
     perform security.hand_over('json_import', 'app_importer');
 end

@@ -84,6 +84,7 @@ drop function json_import.note_entry(bigint, bigint, text, text, bigint, bigint,
 drop function json_import.wanted(bigint, bigint, text[], bytea[]);
 drop function json_import.ensure_bot(text, boolean);
 drop function json_import.finish_run(bigint);
+drop function json_import.busy_sessions(bigint);
 drop function json_import.start_run(text, jsonb);
 drop function json_import.hold_ids();
 drop trigger refuse_commit on json_import.run;
@@ -153,6 +154,12 @@ drop function json_import.profile_entries(jsonb, text, bigint);
 drop function json_import.chat_defects(jsonb, text, bigint, boolean);
 drop function json_import.field_defects(jsonb, text, text);
 drop function json_import.duplicate_keys(json);
+drop function json_import.bound_defects(jsonb, text);
+drop function json_import.bound_fault(jsonb, text, integer);
+drop function json_import.bound_of(text);
+drop function json_import.may_be_large(text, jsonb);
+drop function json_import.excerpt_of(jsonb);
+drop function json_import.has_huge_number(jsonb);
 drop function json_import.value_defects(json);
 drop function json_import.real_step(text);
 drop function json_import.value_fault(json);
@@ -192,6 +199,7 @@ drop function json_import.to_chat_id(text);
 delete from core.bot_table
 where relation in (
     select oid from pg_class where relnamespace = 'json_import'::regnamespace);
+select audit.forget('json_import.file');
 drop table json_import.profile_source;
 drop table json_import.kept_bytes;
 drop table json_import.reject;

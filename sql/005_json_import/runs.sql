@@ -87,6 +87,19 @@ $func$;
 comment on function json_import.hold_ids() is
     'The numbers of runs and files that this transaction draws are given back when it is rolled
 back: ALTER SEQUENCE RESTART is. Only imports draw them, and of these there is one at a time.';
+create function json_import.busy_sessions(p_bot_id bigint)
+returns text
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+as $func$
+select security.clear_the_way_to(p_bot_id)
+$func$;
+
+comment on function json_import.busy_sessions(bigint) is
+    'Which sessions hold locks on the tables of a bot and may hold its rows, in words: pid, login,
+lock, since when; null: none.';
 
 create function json_import.start_run(p_source text, p_options jsonb default '{}')
 returns bigint

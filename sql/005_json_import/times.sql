@@ -17,11 +17,14 @@ language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 -- not divided by 1000: a quotient is rounded, and then rounded again
-select floor(p_number * case when p_number < 100000000000 then 1000000 else 1000 end + 0.5)
+select case when abs(p_number) < 1e20  -- or the product may be more than numeric holds
+            then floor(p_number * case when p_number < 100000000000 then 1000000 else 1000 end
+                       + 0.5) end
 $func$;
 
 comment on function json_import.unix_micros(numeric) is
-    'Microseconds since 1970 of unix seconds or (from 10^11 on) milliseconds.';
+    'Microseconds since 1970 of unix seconds or (from 10^11 on) milliseconds; null of what is far
+from any time.';
 
 create function json_import.time_fault(p_value jsonb)
 returns text
@@ -48,7 +51,9 @@ select case
       then 'MB419'
     when s::timestamptz < core.first_time() or s::timestamptz >= core.end_time() then 'MB419'
 end
-from (select p_value #>> '{}' offset 0) as u (s)
+-- what is no string may take too much to print
+from (select case when jsonb_typeof(p_value) = 'string' then p_value #>> '{}' end offset 0)
+    as u (s)
 $func$;
 
 comment on function json_import.time_fault(jsonb) is
