@@ -23,7 +23,7 @@ from fleet.command import Command
 from fleet.context import Context, explain
 from fleet.errors import FAILED, INTERRUPTED, USAGE, FleetError
 from fleet.journal import Journal
-from fleet.screen import Screen, lines
+from fleet.screen import Screen, indented
 
 PROJECT = Path(__file__).resolve().parent
 # Commands in groups, each with the module in fleet/ that has it, loaded when the command is called.
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
     """Shows what it was given without what a terminal would obey."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(lines(message))
+        super().error(indented(message))
 
 
 def parser(argv: list[str]) -> argparse.ArgumentParser:

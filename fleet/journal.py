@@ -32,7 +32,7 @@ class Journal:
         if self.path is None:
             return
         line = json_text({"time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                           **self.common, "event": event, **fields})
+                          **self.common, "event": event, **fields})
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -67,10 +67,13 @@ def marks(conn: psycopg.Connection) -> list[Any]:
     return []
 
 
+def has_function(conn: psycopg.Connection, signature: str) -> bool:
+    return conn.execute("select to_regprocedure(%s) is not null", [signature]).fetchone()[0]
+
+
 def has_inventory(conn: psycopg.Connection) -> bool:
     """Whether 002_security is in place, which keeps what was accepted."""
-    return conn.execute(
-        "select to_regprocedure('security.differences()') is not null").fetchone()[0]
+    return has_function(conn, "security.differences()")
 
 
 def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
@@ -100,8 +103,7 @@ def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
 
 def lost_logins(conn: psycopg.Connection) -> list[str]:
     """In words, what a restore, a clone or another's claim did to this installation's logins."""
-    if not conn.execute("select to_regprocedure('security.lost_logins()') is not null"
-                        ).fetchone()[0]:
+    if not has_function(conn, "security.lost_logins()"):
         return []
     return [said for said, _ in conn.execute("select * from security.lost_logins()")]
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from fleet import config, server, settings, sqlfile
+from fleet import config, registry, server, settings, sqlfile
 from fleet.errors import FleetError
 from fleet.files import Migration
 
@@ -209,8 +209,7 @@ def read(conn: psycopg.Connection) -> Content:
 
 def provisioner(conn: psycopg.Connection) -> str | None:
     """What the role is called that makes this installation's logins."""
-    if not conn.execute("select to_regprocedure('security.provisioner()') is not null"
-                        ).fetchone()[0]:
+    if not registry.has_function(conn, "security.provisioner()"):
         return None
     return conn.execute("select security.provisioner()").fetchone()[0]
 

@@ -35,7 +35,7 @@ def printable(text: str, keep: str = "") -> str:
                       else SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text)
 
 
-def lines(text: str) -> str:
+def indented(text: str) -> str:
     """Printable, its lines kept, each after the first indented: none looks like another's."""
     return printable(text, "\n").replace("\n", "\n    ")
 
@@ -69,7 +69,7 @@ class Screen:
             self.err.print(Text(printable(text, "\n\t")))
 
     def warn(self, text: str) -> None:
-        self.err.print(Text(f"warning: {lines(text)}", "yellow"))
+        self.err.print(Text(f"warning: {indented(text)}", "yellow"))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
              below: Sequence[str] = (), key: str = "", none: str = "(no rows)") -> None:
@@ -128,10 +128,10 @@ class Screen:
                 "code": fault.code, "message": fault.message, "place": fault.place,
                 "hint": fault.hint, "correlation_id": correlation_id}})
         place = f"{printable(fault.place)}: " if fault.place else ""
-        self.err.print(Text(f"{place}{lines(fault.message)}", "red"))
+        self.err.print(Text(f"{place}{indented(fault.message)}", "red"))
         self.err.print(f"  error [bold]{fault.code}[/], correlation id {correlation_id}")
         if fault.hint:
-            self.err.print(f"  next: {escape(lines(fault.hint))}")
+            self.err.print(f"  next: {escape(indented(fault.hint))}")
 
     def ask(self, question: str, default: str = "", secret: bool = False) -> str:
         """One line from the user; MB910 (exit 2) where there is no terminal to ask at."""

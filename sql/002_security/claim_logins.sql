@@ -116,7 +116,7 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 declare
-    v_options  text := 'admin true, inherit false, set false';
+    v_options  text := 'admin true, inherit false, set false';  -- which 15 can't read
     v_logins   name[];
     v_login    name;
     v_given    record;

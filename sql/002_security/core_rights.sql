@@ -57,11 +57,11 @@ grant execute on function
     core.refuse_value(text, text, text), core.check_text(text, text, integer),
     core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
     core.check_json(jsonb, text, integer), core.first_time(), core.end_time(),
-    core.storable_years(), core.base_type(oid)
+    core.storable_years()
 to app_bot, app_backup, app_upkeep;
 -- own_rows is asked for everybody who reads: whoever is no bot gets nothing by it.
 grant execute on function
-    security.policy_bot_id(), security.policy_user(), core.base_type(oid)
+    security.policy_bot_id(), security.policy_user()
 to app_backup, app_owner, app_upkeep;
 
 -- What the triggers keep: for every bot, by column.
@@ -90,5 +90,8 @@ grant select on core.bot_table to app_upkeep;
 grant insert (bot_id, name) on core.bots to app_provisioner;
 grant usage, select on sequence core.bots_bot_id_seq to app_provisioner;
 grant execute on function
-    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text), core.base_type(oid)
+    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text)
 to app_provisioner;
+-- Whoever asks what a column is made of.
+grant execute on function core.base_type(oid)
+to app_bot, app_backup, app_owner, app_upkeep, app_provisioner;

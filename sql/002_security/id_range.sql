@@ -25,6 +25,26 @@ $func$;
 comment on function security.has_ids(regclass, name, bigint, bigint) is
     'Whether a registered table has an id between two: sees every row, which its owner does not.';
 
+create function security.hold_sequence(p_sequence regclass)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_next  bigint;
+begin
+    -- by the lock this takes: whoever draws a number waits, nobody draws one unseen
+    execute format('alter sequence %s no cycle', p_sequence);
+    execute format('select last_value + is_called::integer from %s', p_sequence) into v_next;
+    return v_next;
+end
+$func$;
+
+comment on function security.hold_sequence(regclass) is
+    'Keeps everybody else from drawing of a sequence until the transaction ends; returns the number
+that comes next. For the sequence''s owner.';
+
 create function security.set_id_range_of(
     p_entry  core.bot_table,
     p_first  bigint,
@@ -38,12 +58,9 @@ as $func$
 declare
     v_sequence  regclass := to_regclass(
         pg_get_serial_sequence(p_entry.relation::text, p_entry.ranged_id));
-    v_next      bigint;
+    v_next      bigint   := security.hold_sequence(v_sequence);
     v_taken     text;
 begin
-    -- first of all, by the lock this takes: whoever draws an id waits, nobody draws one unseen
-    execute format('alter sequence %s no cycle', v_sequence);
-    execute format('select last_value + is_called::integer from %s', v_sequence) into v_next;
     if v_next not between p_first and p_last + 1 then
         v_next := p_first;
     end if;

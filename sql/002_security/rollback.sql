@@ -172,6 +172,7 @@ drop function security.known_names();
 
 drop function security.set_id_range(bigint, bigint);
 drop function security.set_id_range_of(core.bot_table, bigint, bigint);
+drop function security.hold_sequence(regclass);
 drop function security.has_ids(regclass, name, bigint, bigint);
 drop function security.find_bot(text);
 drop function security.find_login(text);

@@ -93,6 +93,28 @@ $func$;
 
 comment on function audit.require_auditable(regclass) is 'MB201 unless the table can be audited.';
 
+create function audit.require_owned(p_table regclass, p_hint text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+begin
+    if not exists (select from audit.capture where relation = p_table)
+       and not pg_has_role(security.caller(), (
+           select relowner from pg_class where oid = p_table), 'usage') then
+        raise exception using
+            errcode = 'MB208',
+            message = format('table %s is not audited, and %s does not own it', p_table,
+                             security.caller()),
+            hint    = p_hint;
+    end if;
+end
+$func$;
+
+comment on function audit.require_owned(regclass, text) is
+    'MB208, with this hint, unless a table is audited already, or the caller''s.';
+
 create function audit.compile(p_table regclass, p_policy text)
 returns void
 language plpgsql
@@ -112,15 +134,7 @@ begin
             hint    = 'Pass changed, or keys.';
     end if;
     -- or a table would count as audited whose owner has given it no trigger
-    if not exists (select from audit.capture where relation = p_table)
-       and not pg_has_role(security.caller(), (
-           select relowner from pg_class where oid = p_table), 'usage') then
-        raise exception using
-            errcode = 'MB208',
-            message = format('table %s is not audited, and %s does not own it', p_table,
-                             security.caller()),
-            hint    = 'Have its owner call audit.enable.';
-    end if;
+    perform audit.require_owned(p_table, 'Have its owner call audit.enable.');
     foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
         execute format(
             'create or replace function %s() returns trigger language plpgsql security definer '

@@ -201,15 +201,8 @@ begin
             detail  = 'What is in the primary key names a row in the log: it can''t be kept out.',
             hint    = 'Name a column that is there and not in the primary key; secret or derived.';
     end if;
-    if not exists (select from audit.capture where relation = p_table)
-       and not pg_has_role(security.caller(), (
-           select relowner from pg_class where oid = p_table), 'usage') then
-        raise exception using
-            errcode = 'MB208',
-            message = format('table %s is not audited, and %s does not own it', p_table,
-                             security.caller()),
-            hint    = 'Have its owner mark the column, then call audit.enable.';
-    end if;
+    perform audit.require_owned(
+        p_table, 'Have its owner mark the column, then call audit.enable.');
     insert into audit.marked_column (relation, column_name, mark)
     values (p_table, p_column, p_mark)
     on conflict (relation, column_name) do update set mark = excluded.mark;

@@ -22,7 +22,6 @@ select coalesce(case
         p_detail ->> 'month' ~ 'y[12][0-9]{3}m(0[1-9]|1[0-2])$'
     when p_kind = 'setting' then
         p_detail ->> 'retention_days' ~ '^[0-9]{2,5}$' and p_detail ->> 'was' ~ '^[0-9]{2,5}$'
-    when p_kind = 'inventory_accepted' then true
 end, false)
 $func$;
 
@@ -127,8 +126,7 @@ with setting as (
     select l.entry_id, (l.new_values ->> 'retention_days')::integer as days,
            (l.new_values ->> 'was')::integer as was
     from audit.security_audit_log as l
-    where l.kind = 'setting'
-      and case when audit.is_readable(l.kind, l.new_values) then true else false end
+    where l.kind = 'setting' and audit.is_readable(l.kind, l.new_values)
 )
 select greatest(30, coalesce(
     (select days from setting where entry_id < coalesce(p_entry_id, entry_id + 1)

@@ -167,6 +167,7 @@ drop function audit.capture_condition(regclass, text);
 drop function audit.attach(regclass);
 drop function audit.note_capture(jsonb);
 drop function audit.compile(regclass, text);
+drop function audit.require_owned(regclass, text);
 drop function audit.require_auditable(regclass);
 drop function audit.stale_captures();
 drop function audit.capture_name(regclass, text);

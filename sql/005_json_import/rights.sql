@@ -63,7 +63,7 @@ grant execute on function
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
-    security.clear_the_way_to(bigint, text),
+    security.clear_the_way_to(bigint, text), security.hold_sequence(regclass),
     audit.log_event(text, text, jsonb, bigint), performance.roll_up_metrics(date)
 to app_importer;
 grant usage on schema json_import to app_maintainer;

@@ -72,14 +72,12 @@ set quote_all_identifiers = off
 as $func$
 declare
     v_sequence  regclass;
-    v_next      bigint;
 begin
     foreach v_sequence in array
         array['json_import.run_run_id_seq', 'json_import.file_file_id_seq']::regclass[]
     loop
-        execute format('alter sequence %s no cycle', v_sequence);  -- whoever draws an id waits
-        execute format('select last_value + is_called::integer from %s', v_sequence) into v_next;
-        execute format('alter sequence %s restart %s', v_sequence, v_next);
+        execute format('alter sequence %s restart %s', v_sequence,
+                       security.hold_sequence(v_sequence));
     end loop;
 end
 $func$;
@@ -87,6 +85,7 @@ $func$;
 comment on function json_import.hold_ids() is
     'The numbers of runs and files that this transaction draws are given back when it is rolled
 back: ALTER SEQUENCE RESTART is. Only imports draw them, and of these there is one at a time.';
+
 create function json_import.busy_sessions(p_bot_id bigint)
 returns text
 language sql
