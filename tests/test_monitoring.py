@@ -21,6 +21,7 @@ FOREIGN = {"botfleet_up"}  # the exporter's own
 # What a healthy database has none of: series come and go with what they tell of.
 MAY_BE_EMPTY = {
     "botfleet_invalid_indexes",  # takes a concurrent build that failed
+    "botfleet_bot_faults",  # takes a bot's row that no job can read
 }
 COMPARISON = re.compile(r"^(botfleet_\w+) (>=|<=) (\S+)$")
 
