@@ -5,15 +5,16 @@
 
 create function core.base_type(p_type oid)
 returns regtype
-language sql stable strict parallel safe
+language plpgsql stable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
-with recursive type (oid, base) as (
-    select oid, typbasetype from pg_type where oid = p_type
-    union all
-    select b.oid, b.typbasetype from type as t join pg_type as b on b.oid = t.base
-)
-select oid::regtype from type where base = 0
+declare
+    v_base  oid;
+begin
+    -- not a recursive query: it is asked of every column, and this is a tenth of the price
+    select typbasetype into v_base from pg_type where oid = p_type;
+    return case when v_base = 0 then p_type else core.base_type(v_base) end;
+end
 $func$;
 
 comment on function core.base_type(oid) is

@@ -43,12 +43,13 @@ $func$;
 comment on function audit.digest_sql(text) is 'SQL for the salted digest of a text.';
 
 create function audit.captured_columns(p_table regclass, p_row text default 'r')
-returns table (place integer, name name, value text, is_exact boolean, is_key boolean, mark text)
+returns table (place integer, name name, base regtype, value text, is_exact boolean,
+               is_key boolean, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
-select row_number() over (order by a.attnum)::integer, a.attname,
+select row_number() over (order by a.attnum)::integer, a.attname, t.oid,
        case when m.mark = 'secret' then audit.digest_sql(format('%s.%I::text', p_row, a.attname))
             -- arrays of several lengths, or null, would not add up to a block
             when t.typcategory = 'A' then format('to_json(%s.%I)', p_row, a.attname)
@@ -61,7 +62,8 @@ select row_number() over (order by a.attnum)::integer, a.attname,
        coalesce(a.attnum = any (i.indkey), false), coalesce(m.mark, '')
 from pg_attribute as a
 -- a domain's rules change: what is on record of a value doesn't follow them
-join pg_type as t on t.oid = core.base_type(a.atttypid)
+cross join lateral (select core.base_type(a.atttypid) offset 0) as b (oid)  -- once a column
+join pg_type as t on t.oid = b.oid
 left join pg_collation as c on c.oid = a.attcollation
 left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
 left join audit.marked_column as m on m.relation = a.attrelid and m.column_name = a.attname
@@ -69,7 +71,7 @@ where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
 $func$;
 
 comment on function audit.captured_columns(regclass, text) is
-    'The columns of a table: (place, name, value: SQL for what the log may hold of a row, is_exact:
+    'The columns of a table: (place, name, base: the type under domains, value: SQL for what the log may hold of a row, is_exact:
 whether equal values are the same, is_key: of the primary key, mark or empty).';
 
 create function audit.row_digest_sql(p_table regclass, p_row text default 'r')
@@ -79,11 +81,10 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 select audit.digest_sql(format('row(%s)::text', string_agg(
-    case when core.base_type(a.atttypid) = 'timestamptz'::regtype  -- in no session's time zone
+    case when c.base = 'timestamptz'::regtype  -- in no session's time zone
          then format('%s.%I at time zone ''UTC''', p_row, c.name) else c.value end,
     ', ' order by c.place)))
 from audit.captured_columns(p_table, p_row) as c
-join pg_attribute as a on a.attrelid = p_table and a.attname = c.name
 where not c.is_key
 $func$;
 

@@ -30,7 +30,7 @@ $func$;
 comment on function audit.capture_name(regclass, text) is
     'Quoted name of the function that records INSERT, UPDATE or DELETE on a table.';
 
-create function audit.stale_captures()
+create function audit.stale_captures(p_table regclass default null)
 returns table (relation regclass, operation text)
 language sql stable
 security definer
@@ -43,14 +43,16 @@ from audit.capture as c
 join pg_class as t on t.oid = c.relation  -- a table may have been dropped since
 cross join unnest(array['INSERT', 'UPDATE', 'DELETE']) as o (operation)
 left join pg_proc as p on p.oid = to_regproc(audit.capture_name(c.relation, o.operation))
-where p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
-   -- or how values are written is the session's affair
-   or not p.proconfig @> array['extra_float_digits=1', 'IntervalStyle=postgres', 'bytea_output=hex']
+where c.relation = coalesce(p_table, c.relation)
+  and (p.prosrc is distinct from audit.capture_source(c.relation, o.operation, c.policy)
+       -- or how values are written is the session's affair
+       or not p.proconfig
+              @> array['extra_float_digits=1', 'IntervalStyle=postgres', 'bytea_output=hex'])
 order by c.relation::text, o.operation
 $func$;
 
-comment on function audit.stale_captures() is
-    'The tables whose columns, marks or policy are not those that their functions record: call
+comment on function audit.stale_captures(regclass) is
+    'The tables (or this one) whose columns, marks or policy are not those that their functions record: call
 audit.refresh().';
 
 create function audit.require_auditable(p_table regclass)

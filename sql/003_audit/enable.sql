@@ -142,11 +142,7 @@ as $func$
 declare
     v_table  regclass;
 begin
-    for v_table in
-        select distinct relation
-        from audit.stale_captures()
-        where p_table is null or relation = p_table
-    loop
+    for v_table in select distinct relation from audit.stale_captures(p_table) loop
         perform audit.compile(v_table, c.policy) from audit.capture as c where relation = v_table;
         return next v_table;
     end loop;

@@ -14,7 +14,7 @@ grant execute on function
 to app_bot, app_backup;
 grant execute on function
     audit.enable(regclass, text), audit.compile(regclass, text), audit.refresh(regclass),
-    audit.mark_column(regclass, name, text), audit.stale_captures(),
+    audit.mark_column(regclass, name, text), audit.stale_captures(regclass),
     audit.log_event(text, text, jsonb, bigint), audit.seal(integer),
     audit.verify_seals(bigint, text), audit.set_retention(integer), audit.drop_expired(),
     audit.preview_drop_expired(), audit.erase(bigint, bigint, text),

@@ -169,7 +169,7 @@ drop function audit.note_capture(jsonb);
 drop function audit.compile(regclass, text);
 drop function audit.require_owned(regclass, text);
 drop function audit.require_auditable(regclass);
-drop function audit.stale_captures();
+drop function audit.stale_captures(regclass);
 drop function audit.capture_name(regclass, text);
 drop function audit.capture_source(regclass, text, text);
 drop function audit.update_source(regclass, text);

@@ -53,8 +53,7 @@ select coalesce(string_agg(format(
                 else 'coalesce(6::bigint * octet_length(%1$s.%2$I::text), 0)' end,
            p_row, c.name), ' + ' order by c.place), '0')
 from audit.captured_columns(p_table) as c
-join pg_attribute as a on a.attrelid = p_table and a.attname = c.name
-join pg_type as t on t.oid = core.base_type(a.atttypid)
+join pg_type as t on t.oid = c.base
 where t.typlen < 0 and c.mark <> 'secret'
 $func$;
 
