@@ -371,6 +371,14 @@ def test_a_body_is_read_under_its_own_search_path(installed: Database):
                             ).fetchall() == []
 
 
+@pytest.mark.parametrize("reason", [None, "", " \n", "x" * 1001])
+@pytest.mark.parametrize("function", ["accept_inventory", "accept_cluster"])
+def test_nothing_is_accepted_without_a_reason(superuser: psycopg.Connection, function, reason):
+    with superuser.transaction(force_rollback=True), pytest.raises(psycopg.Error) as caught:
+        superuser.execute(f"select security.{function}(%s)", [reason])
+    assert caught.value.sqlstate == "MB116" and caught.value.diag.message_hint
+
+
 @pytest.mark.parametrize("role", ["app_super_admin", "app_admin", "app_backup", "{bot}"])
 @pytest.mark.parametrize("call", ["accept_inventory('x')", "accept_cluster('x')",
                                   "accept_facts('x', '{}')", "expect_inventory()"])

@@ -41,6 +41,7 @@ HARMLESS = {
                         "p_bot_id": {"null", "999999999999"}},  # a bot may be gone
     "audit.preview_erase": {"p_bot_id", "p_telegram_id"},  # no row
     "audit.refresh": {"p_table"},  # no row: it was not needed
+    "audit.stale_captures": {"p_table"},  # no row
     "audit.verify_seals": {"p_seal_id", "p_root"},  # named: not the root kept elsewhere
     "security.create_admin": {  # none; not super
         "p_verifier": {"null"}, "p_is_super": {"null"}, **LIMITS},

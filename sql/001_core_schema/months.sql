@@ -10,13 +10,13 @@ set datestyle = 'ISO'
 as $func$
 declare
     -- in the time zone above: a month added in another one ends at another hour or day
-    v_from    timestamptz := date_trunc('month', p_at);
-    v_to      timestamptz := date_trunc('month', p_at) + interval '1 month';
-    v_leaf    text := core.leaf_name(p_table, to_char(v_from, '"y"YYYY"m"MM'));
-    v_column  name := core.month_column(p_table);
-    v_bound   text := format('for values from (%L) to (%L)', v_from, v_to);
-    v_found   regclass;
+    v_from   timestamptz := date_trunc('month', p_at);
+    v_to     timestamptz := date_trunc('month', p_at) + interval '1 month';
+    v_leaf   text := core.leaf_name(p_table, to_char(v_from, '"y"YYYY"m"MM'));
+    v_bound  text := format('for values from (%L) to (%L)', v_from, v_to);
+    v_found  regclass;
 begin
+    perform core.require_months(p_table);
     if p_at is null or not isfinite(p_at) then
         raise exception using
             errcode = 'MB006',
@@ -38,15 +38,10 @@ begin
         return v_found;
     end if;
 
-    -- Not PARTITION OF, which locks the parent against everybody. The CHECK spares ATTACH the scan,
-    -- and identity is inherited where the server knows how (17 and newer) and not needed elsewhere.
+    -- Not PARTITION OF, which locks the parent against everybody. Identity is inherited where the
+    -- server knows how (17 and newer) and not needed elsewhere.
     execute format('create table %s (like %s including all excluding identity)', v_leaf, p_table);
-    execute format(
-        'alter table %s add constraint month_ck '
-        'check (%I is not null and %2$I >= %L and %2$I < %L)',
-        v_leaf, v_column, v_from, v_to);
     execute format('alter table %s attach partition %s %s', p_table, v_leaf, v_bound);
-    execute format('alter table %s drop constraint month_ck', v_leaf);
     perform core.run_leaf_hooks(v_leaf::regclass);
     return v_leaf::regclass;
 end
@@ -57,32 +52,29 @@ comment on function core.ensure_partition(regclass, timestamptz) is
 blocking readers or writers of the others; for the table''s owner to call. MB002: not partitioned by
 one timestamptz; MB006: no finite time.';
 
-create function core.month_column(p_table regclass)
-returns name
+create function core.require_months(p_table regclass)
+returns void
 language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
-declare
-    v_column  name;
 begin
-    select a.attname into v_column
-    from pg_partitioned_table as p
-    join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
-    where p.partrelid = p_table
-      and p.partstrat = 'r'
-      and p.partnatts = 1
-      and a.atttypid = 'timestamptz'::regtype;
-    if not found then
+    if not exists (
+        select
+        from pg_partitioned_table as p
+        join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+        where p.partrelid = p_table
+          and p.partstrat = 'r'
+          and p.partnatts = 1
+          and a.atttypid = 'timestamptz'::regtype) then
         raise exception using
             errcode = 'MB002',
             message = format('table %s is not partitioned by range of one timestamptz column',
                              coalesce(p_table::text, 'null')),
             hint    = 'Declare it as: partition by range (<a timestamptz column>).';
     end if;
-    return v_column;
 end
 $func$;
 
-comment on function core.month_column(regclass) is
-    'The column by whose months a table is partitioned. MB002: it is not.';
+comment on function core.require_months(regclass) is
+    'MB002 unless a table is partitioned by the range of one timestamptz.';

@@ -68,7 +68,7 @@ drop function core.touch_updated_at();
 
 drop function core.analyze_tables();
 drop function core.ensure_partition(regclass, timestamptz);
-drop function core.month_column(regclass);
+drop function core.require_months(regclass);
 drop function core.ensure_leaves(bigint);
 drop function core.missing_leaves(integer);
 drop function core.make_leaf(regclass, integer);

@@ -17,6 +17,24 @@ $func$;
 
 comment on function security.require_acceptor() is 'MB113 unless the caller is one of the owners.';
 
+create function security.require_reason(p_reason text)
+returns void
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+begin
+    if p_reason is null or p_reason !~ e'\\S' or length(p_reason) > 1000 then
+        raise exception using
+            errcode = 'MB116',
+            message = format('%s is no reason', quote_nullable(left(p_reason, 40))),
+            hint    = 'Say why, for the record, in 1 to 1000 characters.';
+    end if;
+end
+$func$;
+
+comment on function security.require_reason(text) is
+    'MB116 unless a reason for the record has 1 to 1000 characters, not all of them blank.';
+
 create table security.unfinished (
     migration  text         not null,
     begun_at   timestamptz  not null default now(),
@@ -116,6 +134,7 @@ declare
     v_change   record;
 begin
     perform security.require_acceptor();
+    perform security.require_reason(p_reason);
     if not security.in_migration() then
         lock table security.accepted_fact in share row exclusive mode;
     end if;
@@ -176,7 +195,7 @@ comment on function security.accept_inventory(text) is
     'Ends a migration''s apply.sql and rollback.sql, with its id as the reason: what is there is
 accepted from now on, on record in the audit log; returns how many facts changed. By hand, with a
 reason in words: what security.differences() shows is meant. MB112: a rule is broken; MB113: the
-caller does not own the database; MB115: a body has a syntax error.';
+caller does not own the database; MB115: a body has a syntax error; MB116: no reason.';
 
 create function security.accept_cluster(p_reason text)
 returns integer
@@ -191,4 +210,4 @@ $func$;
 comment on function security.accept_cluster(text) is
     'After a restore, a move or pg_upgrade: accepts what a dump of the database leaves behind (our
 roles, their members and settings, rights on the database), and nothing else. Returns how many facts
-changed. MB112, MB113.';
+changed. MB112, MB113, MB116.';

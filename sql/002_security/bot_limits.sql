@@ -7,11 +7,9 @@ create table security.bot_limit (
     transaction_idle        interval  not null,
     lock_timeout            interval  not null,
 
-    constraint bot_limit_pk             primary key (bot_id),
-    constraint bot_limit_connections_ck check (connections between 1 and 1000),
-    constraint bot_limit_timeouts_ck    check (
-        least(statement_timeout, transaction_idle, lock_timeout) >= interval '1 second'
-        and greatest(statement_timeout, transaction_idle, lock_timeout) <= interval '1 day')
+    constraint bot_limit_pk          primary key (bot_id),
+    constraint bot_limit_possible_ck check (security.are_possible_limits(
+        connections, statement_timeout, transaction_idle, lock_timeout))
 );
 
 comment on table security.bot_limit is

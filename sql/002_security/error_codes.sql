@@ -31,6 +31,8 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Take 1 to 1000 connections, and times of 1 second to 1 day.'),
     ('MB115', 'invalid_body',     'The body of a routine has a syntax error.',
         'Correct it where the message says, in the routine''s file.'),
+    ('MB116', 'invalid_reason',   'A reason for the record is missing, or too long.',
+        'Say why, in 1 to 1000 characters.'),
     ('MB120', 'grants_missing',   'Roles of another installation of the cluster can''t be used.',
         'Let a superuser, or who made them, run the statements that the detail lists.'),
     ('MB121', 'not_protected',    'Roles were to be let in to a table that is not protected.',

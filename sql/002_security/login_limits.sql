@@ -1,5 +1,23 @@
 -- How much of the server a login may take, a bot's or another's.
 
+create function security.are_possible_limits(
+    p_connections        integer,
+    p_statement_timeout  interval,
+    p_transaction_idle   interval,
+    p_lock_timeout       interval
+)
+returns boolean
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $func$
+select p_connections between 1 and 1000
+   and least(p_statement_timeout, p_transaction_idle, p_lock_timeout) >= interval '1 second'
+   and greatest(p_statement_timeout, p_transaction_idle, p_lock_timeout) <= interval '1 day'
+$func$;
+
+comment on function security.are_possible_limits(integer, interval, interval, interval) is
+    'Whether a login can have so many connections, and such times: see security.login_limit.';
+
 create table security.login_limit (
     login              text      not null,
     connections        integer   not null,
@@ -7,11 +25,9 @@ create table security.login_limit (
     transaction_idle   interval  not null,
     lock_timeout       interval  not null,
 
-    constraint login_limit_pk             primary key (login),
-    constraint login_limit_connections_ck check (connections between 1 and 1000),
-    constraint login_limit_timeouts_ck    check (
-        least(statement_timeout, transaction_idle, lock_timeout) >= interval '1 second'
-        and greatest(statement_timeout, transaction_idle, lock_timeout) <= interval '1 day')
+    constraint login_limit_pk          primary key (login),
+    constraint login_limit_possible_ck check (security.are_possible_limits(
+        connections, statement_timeout, transaction_idle, lock_timeout))
 );
 
 comment on table security.login_limit is
@@ -68,11 +84,8 @@ declare
         coalesce(p_transaction_idle, p_limit.transaction_idle),
         coalesce(p_lock_timeout, p_limit.lock_timeout));
 begin
-    if v_limit.connections between 1 and 1000
-       and least(v_limit.statement_timeout, v_limit.transaction_idle, v_limit.lock_timeout)
-           >= interval '1 second'
-       and greatest(v_limit.statement_timeout, v_limit.transaction_idle, v_limit.lock_timeout)
-           <= interval '1 day' then
+    if security.are_possible_limits(v_limit.connections, v_limit.statement_timeout,
+                                    v_limit.transaction_idle, v_limit.lock_timeout) then
         return v_limit;
     end if;
     raise exception using

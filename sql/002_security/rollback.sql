@@ -123,6 +123,7 @@ drop function security.run_acceptance_hooks();
 drop table security.acceptance_hook;
 drop function security.expect_inventory(text);
 drop table security.unfinished;
+drop function security.require_reason(text);
 drop function security.require_acceptor();
 drop function security.check_bodies();
 drop function security.refuse_syntax_errors(regprocedure[]);
@@ -240,6 +241,7 @@ delete from core.bot_table
 where relation in ('security.bot_limit'::regclass, 'security.bot_token'::regclass);
 drop table security.bot_limit;
 drop table security.login_limit;
+drop function security.are_possible_limits(integer, interval, interval, interval);
 drop table security.bot_token;
 
 -- What protects a table -------------------------------------------------------

@@ -27,6 +27,7 @@ select security.expect_inventory();
 \ir update_source.sql
 \ir compile.sql
 \ir enable.sql
+\ir schema_changes.sql
 
 -- How it is read
 \ir reading.sql

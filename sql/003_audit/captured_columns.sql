@@ -71,8 +71,9 @@ where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
 $func$;
 
 comment on function audit.captured_columns(regclass, text) is
-    'The columns of a table: (place, name, base: the type under domains, value: SQL for what the log may hold of a row, is_exact:
-whether equal values are the same, is_key: of the primary key, mark or empty).';
+    'The columns of a table: (place, name, base: the type under domains, value: SQL for what the log
+may hold of a row, is_exact: whether equal values are the same, is_key: of the primary key, mark or
+empty).';
 
 create function audit.row_digest_sql(p_table regclass, p_row text default 'r')
 returns text

@@ -52,8 +52,8 @@ order by c.relation::text, o.operation
 $func$;
 
 comment on function audit.stale_captures(regclass) is
-    'The tables (or this one) whose columns, marks or policy are not those that their functions record: call
-audit.refresh().';
+    'The tables (or this one) whose columns, marks or policy are not those that their functions
+record: call audit.refresh().';
 
 create function audit.require_auditable(p_table regclass)
 returns void

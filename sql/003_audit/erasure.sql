@@ -223,13 +223,7 @@ declare
     v_rows     bigint;
     v_was      jsonb;
 begin
-    if p_reason is null or p_reason !~ e'\\S' or length(p_reason) > 1000 then
-        raise exception using
-            errcode = 'MB207',
-            message = format('nothing is erased for the reason %s',
-                             quote_nullable(left(p_reason, 40))),
-            hint    = 'Say why, for the record, in 1 to 1000 characters.';
-    end if;
+    perform security.require_reason(p_reason);
     perform audit.claim_seals('nothing was erased');  -- no entry gets its seal meanwhile
     perform set_config('audit.erasing', txid_current()::text, true);
     select array_agg(e.entry_id), sum(e.row_count),
@@ -263,5 +257,5 @@ comment on function audit.erase(bigint, bigint, text) is
 and returns how many rows that were. The log stays provable, the erasure is on record with its
 reason. What the tables still hold is not touched: delete it first, its last values are logged, and
 then erased. Found is what has profile_id or conversation_id; what a table says of a person without
-either (by a message''s id, a chat''s, a name) is not. MB130: somebody seals; MB207: nothing to
-erase, or no reason.';
+either (by a message''s id, a chat''s, a name) is not. MB116: no reason; MB130: somebody seals;
+MB207: nothing to erase.';

@@ -14,7 +14,7 @@ insert into core.error_code (code, name, meaning, remedy) values
     ('MB206', 'invalid_retention',      'The log is to be kept for too short a time, or too long.',
         'Pass 30 to 36500 days.'),
     ('MB207', 'nothing_to_erase',       'The log knows nothing of this person.',
-        'Check bot_id and telegram_id; a reason is needed, too.'),
+        'Check bot_id and telegram_id.'),
     ('MB208', 'not_audited',            'The table has never been audited.',
         'Call audit.enable for it, as its owner.'),
     ('MB209', 'invalid_event',          'An event has no kind of its own, or no severity.',

@@ -54,6 +54,7 @@ begin
     if p_kind = any (array[
         -- audit.verify_seals believes these
         'capture', 'erasure', 'erasure_reason', 'retention', 'setting', 'inventory_accepted',
+        'schema_changed',
         -- these tell what security did with roles
         'role_made', 'role_dropped', 'role_granted', 'role_revoked', 'password_set', 'limits_set',
         'logins_claimed']) then

@@ -23,7 +23,7 @@ begin
     foreach v_table in array array(
         select relation from security.inventoried_table
         where relation not in ('audit.capture'::regclass, 'audit.marked_column'::regclass))
-        || array['security.bot_limit', 'security.public_right']::regclass[]
+        || array['security.bot_limit', 'security.login_limit', 'security.public_right']::regclass[]
     loop
         perform audit.enable(v_table);
     end loop;

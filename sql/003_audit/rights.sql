@@ -37,7 +37,7 @@ grant select (bot_id, profile_id, telegram_id) on core.girls_profiles to app_aud
 grant select (bot_id, conversation_id, profile_id) on core.conversations to app_auditor;
 grant select on core.leaf_hook, core.bot_table to app_auditor;
 grant execute on function
-    core.leaf_name(regclass, text), core.leaves(regclass), core.month_column(regclass),
+    core.leaf_name(regclass, text), core.leaves(regclass), core.require_months(regclass),
     core.ensure_partition(regclass, timestamptz), core.run_leaf_hooks(regclass),
     core.routine_name(text), core.current_bot_id(), core.base_type(oid),
     security.protect_leaf(regclass), security.refuse_truncate(regclass), security.refuse_write(),
@@ -45,6 +45,6 @@ grant execute on function
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
     security.accept_facts(text, text[]), security.in_migration(), security.accepted_digest(),
     security.caller(), security.clear_the_way(regclass[], text, bigint),
-    security.refuse_to_wait(text, text)
+    security.refuse_to_wait(text, text), security.require_reason(text)
 to app_auditor;
 grant select on security.accepted_fact, security.inventoried_table to app_auditor;

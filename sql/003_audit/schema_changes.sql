@@ -1,0 +1,61 @@
+-- Changes of the schema as they happen, where a superuser migrates.
+
+create function audit.record_schema_change()
+returns event_trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = on
+set quote_all_identifiers = off
+as $func$
+declare
+    v_objects  text[];
+begin
+    if tg_event = 'sql_drop' then
+        select array_agg(distinct format('%s %s', object_type, object_identity)) into v_objects
+        from pg_event_trigger_dropped_objects()
+        where original and not is_temporary;
+    else
+        select array_agg(distinct concat_ws(' ', object_type, object_identity)) into v_objects
+        from pg_event_trigger_ddl_commands()
+        where not in_extension
+          -- a session's own; a month in the making, which can't hold an entry about itself yet
+          and concat_ws(' on ', schema_name, object_identity)
+              !~ e'(^| on )(pg_temp|audit_partitions)\\M';
+    end if;
+    -- a migration's changes go on record by its acceptance, each with what was and what is
+    if v_objects is not null and not security.in_migration() then
+        perform audit.record_event('schema_changed', 'notice', jsonb_build_object(
+            'command', tg_tag, 'object_count', cardinality(v_objects),
+            'objects', v_objects[:20]));
+    end if;
+end
+$func$;
+
+comment on function audit.record_schema_change() is
+    'Event trigger: every command that makes, changes or drops an object goes on record, as the
+event schema_changed: {command: its tag, object_count, objects: type and name of up to 20}. Not its
+text, which may hold a secret. Of a GRANT the server tells the kind of object only.';
+
+do $event$
+begin
+    create event trigger record_schema_change on ddl_command_end
+        execute function audit.record_schema_change();
+    create event trigger record_schema_drop on sql_drop
+        execute function audit.record_schema_change();
+    alter event trigger record_schema_change enable always;  -- in replica mode too
+    alter event trigger record_schema_drop enable always;
+exception
+    when insufficient_privilege then
+        raise notice 'changes of the schema go on record as they are accepted, not as they happen: '
+                     'only a superuser''s migration makes event triggers';
+end
+$event$;
+
+-- The same to us whether a superuser migrated or not.
+insert into security.rule_exception (rule, object, reason)
+select 'superuser''s grant',
+       format('event trigger %s: on %s calls audit.record_schema_change() enabled A', name, event),
+       'it puts on record who changed the schema, as it happens'
+from (values ('record_schema_change', 'ddl_command_end'), ('record_schema_drop', 'sql_drop'))
+     as t (name, event);
