@@ -252,7 +252,7 @@ def test_a_month_that_nobody_made_is_made_once_by_16_writers(database: Database)
     at_once(database, [lambda own, b=bot, c=chat: write(own, b, c) for bot, chat in bots])
     with database.connect() as conn:
         assert logged(conn) == 16 * 22 + conn.execute(
-            "select count(*) from audit.events where kind = 'schema_changed'").fetchone()[0]
+            "select count(*) from audit.events where operation = 'EVENT'").fetchone()[0]
         assert conn.execute("select count(*) from core.leaves('audit.security_audit_log')"
                             ).fetchone() == (1,)
         assert conn.execute("select deadlocks from pg_stat_database where datname ="
