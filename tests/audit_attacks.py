@@ -151,9 +151,11 @@ REFUSED = [
         "the log is not kept for less than 30 days": "select audit.set_retention(29)",
         "the log is kept for some time": "select audit.set_retention(null)",
     }),
-    *group("super_admin", Refused("MB207"), {
+    *group("super_admin", Refused("MB116"), {
         "nobody is erased without a reason":
             "select audit.erase({me}, {me_telegram}, ' ')",
+    }),
+    *group("super_admin", Refused("MB207"), {
         "nobody unknown is erased": "select audit.erase({me}, {missing}, 'because')",
     }),
     *group("super_admin", Refused("MB201|MB205|MB208"), {

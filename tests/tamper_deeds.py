@@ -254,7 +254,7 @@ DEEDS = [
         for kind in ("erasure_reason", "inventory_accepted", "role_made", "role_granted",
                      "password_set")
     }),
-    *group("super_admin", Refused("MB207"), {
+    *group("super_admin", Refused("MB116"), {
         "a super_admin erases nobody for a reason without an end":
             "select audit.erase({me}, {me_telegram}, repeat('x', 1001))",
     }),

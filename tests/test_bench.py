@@ -145,7 +145,7 @@ def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(ra
     said = capsys.readouterr().err
     assert "policy keys: bulk: the log has {'INSERT': 600, 'UPDATE': 300}, not" in said
     assert "jsonb per row: bulk left" in said and "jsonb per row: row by row left" in said
-    assert said.count("warning:") == 3
+    assert said.count("warning:") == 3, said
 
 
 # The queries' -------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked
     assert "bare, no partitions left other messages than bare" in said
     assert "unaudited: conversations that are counted wrong: " in said
     assert "summary of tenth: bots and messages: (10, 210), not (10, 200)" in said
-    assert said.count("warning:") == 3
+    assert said.count("warning:") == 3, said
 
 
 def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):

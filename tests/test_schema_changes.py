@@ -73,12 +73,20 @@ def test_neither_a_sessions_own_tables_nor_bots_nor_what_months_are_made_of_are(
         assert all("audit_partitions" not in named for _, named in conn.execute(TOLD, [before]))
 
 
-def test_the_month_that_was_dropped_is_made_again_and_holds_the_entry(database: Database):
-    with database.connect() as conn:
-        leaf, = conn.execute("select core.ensure_partition('audit.security_audit_log', now())::text"
-                             ).fetchone()
-        conn.execute(f"drop table {leaf}")
-        assert ("DROP TABLE", f"table {leaf}") in conn.execute(TOLD, [0]).fetchall()
+def test_whoever_takes_the_current_month_away_is_not_kept_from_it_by_the_record(
+        conn: psycopg.Connection):
+    leaf, = conn.execute("select core.ensure_partition('audit.security_audit_log', now())::text"
+                         ).fetchone()
+    for command in (f"alter table audit.security_audit_log detach partition {leaf}",
+                    f"alter table {leaf} rename to gone", "drop table audit_partitions.gone"):
+        conn.execute(command)
+    conn.execute("create table public.mine ()")
+    assert ("CREATE TABLE", "table public.mine") in conn.execute(TOLD, [0]).fetchall()
+
+
+def test_a_change_that_cannot_be_recorded_fails(conn: psycopg.Connection):
+    with refused(conn, "42501"):
+        conn.execute("drop policy app_auditor_insert on audit.security_audit_log")
 
 
 def test_what_a_migration_changes_its_acceptance_says(database: Database):

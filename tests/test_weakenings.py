@@ -105,6 +105,9 @@ UP_TO_DATE = "what is recorded are the columns that are there"
 FOUR = "every recorded table has its four triggers, in replica mode too"
 NO_LEAF = "a write that names a leaf is refused"
 KEPT = "the log and its seals refuse every change"
+# or a change that can't be recorded would be refused
+AT_REST = "alter event trigger record_schema_change disable; alter event trigger record_schema_drop" \
+          " disable"
 LOG_LETS_IN = "the log lets in who belongs there"
 LOG_OWNER = "app_auditor owns the log's two schemas"
 LOG_RIGHTS = "nobody has a right on the log but to read it"
@@ -554,15 +557,15 @@ AUDIT = [
     (REFUSE.format(SEAL, "update or delete or truncate", "when (false)"), KEPT, SEAL),
     (REFUSE.format(LOG, "update of actor or delete or truncate", ""), KEPT, LOG),
     (f"drop policy own_rows on {LOG}", LOG_LETS_IN, "own_rows"),
-    (f"drop policy app_auditor_insert on {LOG}", LOG_LETS_IN, "app_auditor_insert"),
+    (f"{AT_REST}; drop policy app_auditor_insert on {LOG}", LOG_LETS_IN, "app_auditor_insert"),
     (f"drop policy app_admin_select on {LOG}", LOG_LETS_IN, "app_admin_select"),
     (f"create policy open on {LOG} for select to app_bot using (true)", ACCEPTED,
      f"policy open on {LOG}"),
     ("create policy app_auditor_select on core.messages for select to app_auditor using (true)",
      ACCEPTED, "policy app_auditor_select on core.messages"),
     ("drop policy app_auditor_select on core.conversations", LOG_LETS_IN, "core.conversations"),
-    ("alter schema audit owner to app_owner; grant usage on schema audit to app_auditor",
-     LOG_OWNER, "audit: app_owner"),
+    (f"{AT_REST}; alter schema audit owner to app_owner; grant usage on schema audit to"
+     " app_auditor", LOG_OWNER, "audit: app_owner"),
     ("alter schema audit_partitions owner to current_user", LOG_OWNER, "audit_partitions"),
     *((f"grant {right} to {role}", LOG_RIGHTS, f"{shown} to {role}")
       for right, role, shown in (

@@ -47,7 +47,7 @@ cross join lateral (values
     (7, 'nothing is needed that only a superuser has', true,
      case when f.superuser then 'superuser'
           else 'note: without session_replication_role the JSON import takes a bit longer; '
-               'event triggers and disabling foreign keys are not to be had, and not used' end,
+               'without event triggers the log tells of the schema''s changes when accepted' end,
      ''),
     (8, 'long texts in the audit log are compressed', true,
      case when 'lz4' = any (f.compressions) then 'lz4'

@@ -54,6 +54,7 @@ end
 $owner$;
 
 drop function audit.record_schema_change() cascade;  -- its event triggers may be a superuser's
+drop function audit.has_month(timestamptz);
 alter table audit.security_audit_log disable row level security, no force row level security;
 
 do $guard$

@@ -1,5 +1,21 @@
 -- Changes of the schema as they happen, where a superuser migrates.
 
+create function audit.has_month(p_at timestamptz)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select exists (
+    select
+    from pg_inherits
+    where inhparent = 'audit.security_audit_log'::regclass
+      and inhrelid = to_regclass(core.leaf_name('audit.security_audit_log', to_char(
+          p_at at time zone 'UTC', '"y"YYYY"m"MM'))))
+$func$;
+
+comment on function audit.has_month(timestamptz) is
+    'Whether the month of the log that this time is in is there, and not detached.';
+
 create function audit.record_schema_change()
 returns event_trigger
 language plpgsql
@@ -14,21 +30,25 @@ begin
     if tg_event = 'sql_drop' then
         select array_agg(distinct format('%s %s', object_type, object_identity)) into v_objects
         from pg_event_trigger_dropped_objects()
-        where original and not is_temporary;
+        where original and not is_temporary and object_identity !~ e'^audit_partitions\\M';
     else
         select array_agg(distinct concat_ws(' ', object_type, object_identity)) into v_objects
         from pg_event_trigger_ddl_commands()
         where not in_extension
-          -- a session's own; a month in the making, which can't hold an entry about itself yet
+          -- a session's own; and a month, which the seals watch: it may be in the making
           and concat_ws(' on ', schema_name, object_identity)
               !~ e'(^| on )(pg_temp|audit_partitions)\\M';
     end if;
-    -- a migration's changes go on record by its acceptance, each with what was and what is
-    if v_objects is not null and not security.in_migration() then
-        perform audit.record_event('schema_changed', 'notice', jsonb_build_object(
-            'command', tg_tag, 'object_count', cardinality(v_objects),
-            'objects', v_objects[:20]));
+    if v_objects is null
+       or security.in_migration()  -- its acceptance says more: what was, and what is
+       or not exists (select from security.accepted_fact) then  -- the first one is under way
+        return;
     end if;
+    if v_objects = array['table audit.security_audit_log'] and not audit.has_month(now()) then
+        return;  -- it was detached: no entry has a place
+    end if;
+    perform audit.record_event('schema_changed', 'notice', jsonb_build_object(
+        'command', tg_tag, 'object_count', cardinality(v_objects), 'objects', v_objects[:20]));
 end
 $func$;
 
