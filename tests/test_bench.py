@@ -140,12 +140,13 @@ def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(ra
         conn.execute("create trigger lose before update on core.messages for each row"
                      " execute function public.lose()")
     with lab.connect("policy_keys") as conn:
+        conn.execute("alter event trigger record_schema_change disable")  # or the log has an event
         conn.execute("alter table core.messages disable trigger audit_delete")
     assert run() == 1
     said = capsys.readouterr().err
     assert "policy keys: bulk: the log has {'INSERT': 600, 'UPDATE': 300}, not" in said
     assert "jsonb per row: bulk left" in said and "jsonb per row: row by row left" in said
-    assert said.count("warning:") == 3, said
+    assert said.count("warning:") == 3
 
 
 # The queries' -------------------------------------------------------------------
@@ -205,7 +206,7 @@ def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked
     assert "bare, no partitions left other messages than bare" in said
     assert "unaudited: conversations that are counted wrong: " in said
     assert "summary of tenth: bots and messages: (10, 210), not (10, 200)" in said
-    assert said.count("warning:") == 3, said
+    assert said.count("warning:") == 3
 
 
 def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):

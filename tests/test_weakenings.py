@@ -106,8 +106,8 @@ FOUR = "every recorded table has its four triggers, in replica mode too"
 NO_LEAF = "a write that names a leaf is refused"
 KEPT = "the log and its seals refuse every change"
 # or a change that can't be recorded would be refused
-AT_REST = "alter event trigger record_schema_change disable; alter event trigger record_schema_drop" \
-          " disable"
+AT_REST = "alter event trigger record_schema_change disable;" \
+          " alter event trigger record_schema_drop disable"
 LOG_LETS_IN = "the log lets in who belongs there"
 LOG_OWNER = "app_auditor owns the log's two schemas"
 LOG_RIGHTS = "nobody has a right on the log but to read it"

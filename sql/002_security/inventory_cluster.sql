@@ -139,11 +139,17 @@ select 'subscription', subname::text,
                  'owned by ' || security.role_name(subowner), 'of ' || subpublications::text)
 from pg_subscription
 where subdbid = (select oid from pg_database where datname = current_database())
+union all
+select 'event trigger', e.evtname::text,
+       concat_ws(' ', 'on', e.evtevent, 'calls', e.evtfoid::regprocedure,
+                 array_to_string(e.evttags, ', '), 'enabled', e.evtenabled)
+from pg_event_trigger as e
 $func$;
 
 comment on function security.setting_facts() is
     'Settings of the database and of our roles, who has a right on the database, on a tablespace, or
-may set a superuser''s parameter, and whom the database subscribes to; as security.role_facts().';
+may set a superuser''s parameter, whom the database subscribes to, and event triggers, which are a
+superuser''s, so that a dump may leave them behind; as security.role_facts().';
 
 create function security.replication_facts()
 returns table (kind text, object text, definition text)
@@ -175,12 +181,7 @@ where p.puballtables
               join pg_namespace as n on n.oid = s.pnnspid
               join security.schema_owner as o on o.schema_name = n.nspname
               where s.pnpubid = p.oid)
-union all
-select 'event trigger', e.evtname::text,
-       concat_ws(' ', 'on', e.evtevent, 'calls', e.evtfoid::regprocedure,
-                 array_to_string(e.evttags, ', '), 'enabled', e.evtenabled)
-from pg_event_trigger as e
 $func$;
 
 comment on function security.replication_facts() is
-    'Publications that take rows of ours along, and event triggers; as security.role_facts().';
+    'Publications that take rows of ours along; as security.role_facts().';
