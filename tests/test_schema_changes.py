@@ -105,6 +105,15 @@ def test_who_puts_the_trigger_to_rest_is_named(conn: psycopg.Connection):
         ("event trigger", "record_schema_change")]
 
 
+def test_who_switches_event_triggers_off_is_named(database: Database):
+    with database.connect() as conn:
+        if conn.execute("select from pg_settings where name = 'event_triggers'").rowcount == 0:
+            return  # before 17 there is no such switch
+        conn.execute(f'alter database "{database.parts["dbname"]}" set event_triggers = off')
+        assert conn.execute("select kind, object from security.differences()").fetchall() == [
+            ("setting", "event_triggers in this database")]
+
+
 def test_nobody_says_so_by_hand(conn: psycopg.Connection):
     with refused(conn, "MB209"):
         conn.execute("select audit.log_event('schema_changed', 'notice', '{}')")

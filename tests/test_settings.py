@@ -35,11 +35,11 @@ WRITTEN = {  # how values and SQL are written and read
     "default_text_search_config": "simple", "plpgsql.extra_errors": "all",
     "plpgsql.extra_warnings": "all", "plpgsql.variable_conflict": "use_column"}
 # where rows are, and how they are found; another default_table_access_method is a fact, which diff
-# names
+# names, and event_triggers is a superuser's switch of what goes on record, which is named, too
 STORED = {
     "default_tablespace": "elsewhere",
     "default_toast_compression": "lz4", "check_function_bodies": "off",
-    "password_encryption": "md5", "createrole_self_grant": "set, inherit", "event_triggers": "off",
+    "password_encryption": "md5", "createrole_self_grant": "set, inherit",
     "synchronous_commit": "off", "work_mem": "64kB", "plan_cache_mode": "force_generic_plan",
     "join_collapse_limit": "1", "from_collapse_limit": "1", "constraint_exclusion": "on",
     "cursor_tuple_fraction": "1", "gin_fuzzy_search_limit": "1", "enable_hashjoin": "off",
