@@ -40,8 +40,8 @@ begin
               !~ e'(^| on )(pg_temp|audit_partitions)\\M';
     end if;
     if v_objects is null
-       or security.in_migration()  -- its acceptance says more: what was, and what is
-       or not exists (select from security.accepted_fact) then  -- the first one is under way
+       or not exists (select from security.accepted_fact)  -- nothing is: a first acceptance is due
+       or security.in_migration() then  -- its acceptance says more: what was, and what is
         return;
     end if;
     if v_objects = array['table audit.security_audit_log'] and not audit.has_month(now()) then
