@@ -180,7 +180,8 @@ def test_the_runner_shows_and_changes_them(place: Database):
 def test_what_only_a_superuser_sets_is_named_where_none_migrated(
         own_server, tmp_path):
     superuser = Database(dict(own_server.parts()))
-    superuser.execute("create role owner login createrole; create database owned owner owner")
+    superuser.execute("create role owner login createrole")
+    superuser.execute("create database owned owner owner")
     owner = Database(superuser.parts | {"dbname": "owned", "user": "owner"})
     assert "grant set on parameter temp_file_limit" in run_runner(owner, "migrate").stderr
     login = make_login(owner, "worker")
