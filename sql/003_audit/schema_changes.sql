@@ -7,10 +7,9 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select exists (
     select
-    from pg_inherits
-    where inhparent = 'audit.security_audit_log'::regclass
-      and inhrelid = to_regclass(core.leaf_name('audit.security_audit_log', to_char(
-          p_at at time zone 'UTC', '"y"YYYY"m"MM'))))
+    from core.leaves('audit.security_audit_log')
+    where leaf = to_regclass(core.leaf_name('audit.security_audit_log', to_char(
+        p_at at time zone 'UTC', '"y"YYYY"m"MM'))))
 $func$;
 
 comment on function audit.has_month(timestamptz) is
@@ -36,8 +35,10 @@ begin
         from pg_event_trigger_ddl_commands()
         where not in_extension
           -- a session's own; and a month, which the seals watch: it may be in the making
-          and concat_ws(' on ', schema_name, object_identity)
-              !~ e'(^| on )(pg_temp|audit_partitions)\\M';
+          and coalesce(schema_name not in ('pg_temp', 'audit_partitions'), true)
+          -- what has no schema, as a policy, ends with its table's; a quoted name may hold anything
+          and coalesce(
+              object_identity !~ ' on (pg_temp|audit_partitions)[.][^" ]+$', true);
     end if;
     if v_objects is null
        or not exists (select from security.accepted_fact)  -- nothing is: a first acceptance is due
