@@ -19,7 +19,7 @@ pytest_plugins = "core_rows"
 # nothing else: what was accepted
 ACCEPTED = "as accepted"
 DIFFERENCES = """(select format('%%s %%s is as accepted', kind, object) as check_name, false as ok,
-    'difference' as severity from security.differences())"""
+    'difference' as severity, '' as detail from security.differences())"""
 # security.check(): roles
 BYPASS = "no role but a superuser bypasses row level security"
 MAKERS = "nobody who can connect makes roles, but the provisioner and owners of databases"
@@ -905,7 +905,7 @@ def findings(conn: psycopg.Connection, check: str = "") -> dict[str, str]:
     whole = {"": "security.check()", ACCEPTED: DIFFERENCES}.get(check, "security.check_rules()")
     rows = conn.execute("select case severity when 'difference' then %s else check_name end, case"
                         " severity when 'difference' then check_name"
-                        " else coalesce(to_jsonb(c) ->> 'detail', '') end"
+                        " else coalesce(detail, '') end"
                         f" from {whole} as c where not ok", [ACCEPTED]).fetchall()
     return {name: "\n".join(detail for other, detail in rows if other == name)
             for name, _ in rows}
