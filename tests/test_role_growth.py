@@ -1,6 +1,6 @@
 """What a call reads does not grow with the bots: rows are counted, no clock is asked.
 
-From 16 on the server itself reads all memberships of app_provisioner, one for each bot, before it
+From 16 on the server itself reads all memberships of the provisioner, one for each bot, before it
 lets it change a role, and anew after each new membership: these are counted apart.
 """
 

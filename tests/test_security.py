@@ -698,8 +698,7 @@ def test_protecting_and_admitting_again_changes_nothing(conn: psycopg.Connection
     for table in TABLES:
         conn.execute(f"select security.protect('core.{table}'),"
                      f" security.admit_bots('core.{table}'),"
-                     f" security.admit('core.{table}', 'app_backup', 'select'),"
-                     f" security.admit('core.{table}', 'app_provisioner', 'all')")
+                     f" security.admit('core.{table}', 'app_backup', 'select')")
     assert conn.execute(SHAPE).fetchall() == before
     assert not failed_checks(conn)
 

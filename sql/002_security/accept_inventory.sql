@@ -99,7 +99,7 @@ comment on table security.acceptance_hook is
     'Functions that are called before what is there is accepted: a migration whose code follows the
 columns of tables adds its own here, and removes it again. So no migration has to call it.';
 comment on column security.acceptance_hook.hook is
-    'Signature; called without arguments, with the rights of app_provisioner.';
+    'Signature; called without arguments, with the rights of the provisioner.';
 
 create function security.run_acceptance_hooks()
 returns void

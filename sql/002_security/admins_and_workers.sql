@@ -20,15 +20,14 @@ begin
             message = format('no login can be named %s', quote_nullable(p_name)),
             hint    = 'Take lower-case letters, digits and _, not starting with app_, bot_ or pg_.';
     end if;
-    if to_regrole(p_name) is not null then
+    if not security.make_role(p_name, p_limit.connections, p_verifier) then
         raise exception using
             errcode = 'MB103',
             message = format('role %s is there already', p_name),
             hint    = 'Choose another name: a role that is there is never taken over.';
     end if;
-    execute format('create role %I login connection limit %s', p_name, p_limit.connections);
     perform security.note_limits(p_limit);
-    perform security.set_up_login(p_name, p_what, p_verifier);
+    perform security.set_up_login(p_name, p_what, p_limit);
 end
 $func$;
 
@@ -128,13 +127,16 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
+declare
+    v_bot  text;
 begin
-    execute format('grant %I to %I', security.require_bot(p_bot_id), p_name)
+    v_bot := security.require_bot(p_bot_id);
+    perform security.run_event_hooks(
+        'role_granted', jsonb_build_object('role', v_bot, 'to', p_name), p_bot_id);
+    execute format('grant %I to %I', v_bot, p_name)
             -- what the bot may do, only after SET ROLE
             || case when current_setting('server_version_num')::integer >= 160000
                     then ' with inherit false, set true' else '' end;
-    perform security.run_event_hooks(
-        'role_granted', jsonb_build_object('role', 'bot_' || p_bot_id, 'to', p_name), p_bot_id);
 end
 $func$;
 

@@ -15,6 +15,7 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 
 -- Who there is
 \ir installation.sql
+\ir provisioner.sql
 \ir shared_roles.sql
 \ir roles.sql
 \ir caller.sql
@@ -26,8 +27,8 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 -- Who logs in
 \ir event_hooks.sql
 \ir marks.sql
-\ir logins.sql
 \ir login_limits.sql
+\ir logins.sql
 \ir bot_limits.sql
 \ir bots.sql
 \ir sessions_in_the_way.sql

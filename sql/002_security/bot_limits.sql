@@ -40,7 +40,7 @@ $func$;
 comment on function security.limits_of_bot(bigint) is
     'The limits that a bot has, or the first ones.';
 
-create function security.apply_limits(p_bot_id bigint, p_limit security.login_limit)
+create function security.note_bot_limits(p_bot_id bigint, p_limit security.login_limit)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -53,12 +53,11 @@ on conflict (bot_id) do update
 set connections       = excluded.connections,
     statement_timeout = excluded.statement_timeout,
     transaction_idle  = excluded.transaction_idle,
-    lock_timeout      = excluded.lock_timeout;
-select security.limit_login(p_limit)
+    lock_timeout      = excluded.lock_timeout
 $func$;
 
-comment on function security.apply_limits(bigint, security.login_limit) is
-    'Notes the limits of a bot and gives them to its login.';
+comment on function security.note_bot_limits(bigint, security.login_limit) is
+    'Notes the limits of a bot, which limit_login gives to its login.';
 
 create function security.set_limits(
     p_login              text,
@@ -90,11 +89,12 @@ begin
     v_limit := security.changed_limits(
         v_limit, p_connections, p_statement_timeout, p_transaction_idle, p_lock_timeout);
     if v_bot_id is not null then
-        perform security.apply_limits(v_bot_id, v_limit);
+        perform security.note_bot_limits(v_bot_id, v_limit);
     else
         perform security.note_limits(v_limit);
     end if;
     perform security.run_event_hooks('limits_set', to_jsonb(v_limit), v_bot_id);
+    perform security.limit_login(v_limit);
 end
 $func$;
 

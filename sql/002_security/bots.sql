@@ -37,25 +37,23 @@ $func$;
 comment on function security.next_bot_id() is
     'An id for a new bot; with app.dry_run = on a number beyond those that bots get.';
 
-create function security.complete_bot_login(p_bot_id bigint, p_verifier text)
+create function security.complete_bot_login(p_bot_id bigint)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 declare
-    v_login  text := 'bot_' || p_bot_id;
+    v_limit  security.login_limit := security.limits_of_bot(p_bot_id);
 begin
-    perform security.set_up_login(v_login, 'bot ' || p_bot_id, p_verifier);
-    perform security.apply_limits(p_bot_id, security.limits_of_bot(p_bot_id));
-    -- last: after a new membership 16 and newer read the provisioner's, one for each bot, anew
-    execute format('grant app_bot to %I', v_login);
+    perform security.note_bot_limits(p_bot_id, v_limit);
+    perform security.set_up_login(v_limit.login, 'bot ' || p_bot_id, v_limit);
+    execute format('grant app_bot to %I', v_limit.login);
 end
 $func$;
 
-comment on function security.complete_bot_login(bigint, text) is
-    'Makes a bot''s of a new login: mark, password, the limits that the bot had or the first ones,
-level.';
+comment on function security.complete_bot_login(bigint) is
+    'Makes a bot''s of a new login: mark, the limits that the bot had or the first ones, level.';
 
 create function security.create_bot(p_name text, p_verifier text default null)
 returns bigint
@@ -76,17 +74,12 @@ begin
         v_bot_id := security.next_bot_id();
         v_login := 'bot_' || v_bot_id;
         continue when to_regrole(v_login) is not null;
-        begin
-            execute format('create role %I login connection limit %s', v_login,
-                           (security.first_login_limits(v_login, 'bot')).connections);
-            exit;
-        exception when duplicate_object or unique_violation then
-            null;  -- a sister database was faster
-        end;
+        exit when security.make_role(
+            v_login, (security.first_login_limits(v_login, 'bot')).connections, p_verifier);
     end loop;
     perform core.ensure_leaves(v_bot_id);  -- a trigger can't make a leaf of its own table
     insert into core.bots (bot_id, name) overriding system value values (v_bot_id, p_name);
-    perform security.complete_bot_login(v_bot_id, p_verifier);
+    perform security.complete_bot_login(v_bot_id);
     return v_bot_id;
 end
 $func$;
@@ -141,14 +134,14 @@ begin
     perform security.require_verifier(p_verifier);
     if not exists (select from core.bots where bot_id = p_bot_id) then
         perform security.require_bot(p_bot_id);  -- which says so
-    elsif to_regrole(v_login) is not null then
+    elsif not security.make_role(
+        v_login, (security.limits_of_bot(p_bot_id)).connections, p_verifier) then
         raise exception using
             errcode = 'MB103',
             message = format('role %s is there already', v_login),
             hint    = 'If it is this bot''s: security.rotate_bot_password gives it a password.';
     end if;
-    execute format('create role %I login', v_login);
-    perform security.complete_bot_login(p_bot_id, p_verifier);
+    perform security.complete_bot_login(p_bot_id);
     return v_login;
 end
 $func$;
@@ -196,11 +189,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
+declare
+    v_login  text;
 begin
     perform security.require_verifier(coalesce(p_verifier, ''));
-    perform security.set_password(security.require_bot(p_bot_id), p_verifier);
+    v_login := security.require_bot(p_bot_id);
     perform security.run_event_hooks(
-        'password_set', jsonb_build_object('role', 'bot_' || p_bot_id), p_bot_id);
+        'password_set', jsonb_build_object('role', v_login), p_bot_id);
+    perform security.set_password(v_login, p_verifier);
 end
 $func$;
 

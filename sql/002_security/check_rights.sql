@@ -46,7 +46,8 @@ where kind = 'level'
 union all
 select 'nobody has a right on the tokens', count(*) = 0, 'critical', string_agg(shown, ', ')
 from granted
-where relation = 'security.bot_token'::regclass and grantee <> 'app_provisioner'::regrole
+where relation = 'security.bot_token'::regclass
+  and grantee <> to_regrole(security.provisioner()::text)
 union all
 select 'nobody enters core_partitions, but app_backup', count(*) = 0, 'critical',
        string_agg(format('%s to %s', a.privilege_type, a.grantee::regrole), ', ')

@@ -9,8 +9,9 @@ begin
         perform security.admit_bots(v_table);
         perform security.admit(v_table, r, 'select')
         from unnest(array['app_super_admin', 'app_backup']) as r;
-        execute format('grant select on %s to app_bot, app_backup, app_provisioner', v_table);
-        execute format('grant update (updated_at) on %s to app_provisioner', v_table);
+        execute format('grant select on %s to app_bot, app_backup', v_table);
+        perform security.grant_to_provisioner(
+            format('select, update (updated_at) on %s', v_table));
     end loop;
     perform security.admit_admins(t) from unnest(array['core.bots', 'core.bot_metrics']) as t;
     perform security.protect(t) from unnest(array['core.bot_names', 'core.stale_days']) as t;
@@ -22,13 +23,13 @@ begin
 end
 $protect$;
 
-grant usage on schema core to app_base, app_upkeep, app_backup, app_provisioner;
+grant usage on schema core to app_base, app_upkeep, app_backup;
 grant usage on schema core_partitions to app_backup;
-grant usage on schema security to app_bot, app_owner;
+-- app_provisioner: what has a right in a database no sister's rollback drops
+grant usage on schema security to app_bot, app_owner, app_provisioner;
 grant select on core.error_code, core.bounds to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
 grant select on core.leaf_hook, core.bot_table, core.stale_days to app_backup;
-grant select on core.bot_table to app_provisioner;
 
 -- By column: no id, no counter, no bot_id of an existing row, no delete.
 grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
@@ -87,11 +88,13 @@ grant execute on function core.days_of(timestamptz[]), core.hash_tables(), core.
 to app_upkeep;
 grant select on core.bot_table to app_upkeep;
 
-grant insert (bot_id, name) on core.bots to app_provisioner;
-grant usage, select on sequence core.bots_bot_id_seq to app_provisioner;
-grant execute on function
-    core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text)
-to app_provisioner;
 -- Whoever asks what a column is made of.
-grant execute on function core.base_type(oid)
-to app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
+grant execute on function core.base_type(oid) to app_bot, app_backup, app_owner, app_upkeep;
+
+select security.grant_to_provisioner(
+    'usage on schema core',
+    'select on core.bot_table',
+    'insert (bot_id, name) on core.bots',
+    'usage, select on sequence core.bots_bot_id_seq',
+    'execute on function core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text),
+                         core.base_type(oid)');

@@ -10,7 +10,7 @@ comment on table security.event_hook is
     'Functions (kind text, severity text, detail jsonb, bot_id bigint) that are told what this
 schema does with roles: a later migration that records it adds its own, and removes it again.';
 comment on column security.event_hook.hook is
-    'Signature; runs with the rights of app_provisioner.';
+    'Signature; runs with the rights of the provisioner.';
 
 create function security.run_event_hooks(p_kind text, p_detail jsonb, p_bot_id bigint default null)
 returns void

@@ -24,15 +24,3 @@ comment on column security.installation.settled_at is 'When that was.';
 
 insert into security.installation (database_oid)
 select oid from pg_database where datname = current_database();
-
-create function security.provisioner()
-returns name
-language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $func$
-select ('app_provisioner_' || left(installation_id::text, 8))::name from security.installation
-$func$;
-
-comment on function security.provisioner() is
-    'The role that makes this installation''s logins and lets them connect: app_provisioner_ and the
-first 8 digits of the installation''s id. No other installation''s owner may act for it.';

@@ -29,7 +29,7 @@ as $func$
 begin
     insert into security.inventoried_table (relation, key_columns, operator_columns)
     values (p_table, p_key_columns, p_operator_columns);
-    execute format('grant select on %s to app_provisioner', p_table);
+    perform security.grant_to_provisioner(format('select on %s', p_table));
 end
 $func$;
 

@@ -166,12 +166,11 @@ on conflict (login) do update
 set connections       = excluded.connections,
     statement_timeout = excluded.statement_timeout,
     transaction_idle  = excluded.transaction_idle,
-    lock_timeout      = excluded.lock_timeout;
-select security.limit_login(p_limit)
+    lock_timeout      = excluded.lock_timeout
 $func$;
 
 comment on function security.note_limits(security.login_limit) is
-    'Notes the limits of a worker, admin or super_admin, and gives them to the login.';
+    'Notes the limits of a worker, admin or super_admin, which limit_login gives to the login.';
 
 -- A superuser's to give; without it whoever has a login may fill the disk by one sort.
 do $temp$

@@ -52,29 +52,55 @@ comment on function security.await_turn() is
     'Waits until nobody else changes who may connect: the server does not queue two such changes,
 the second one fails (tuple concurrently updated).';
 
-create function security.set_up_login(p_login text, p_what text, p_verifier text)
+create function security.make_role(p_login text, p_connections integer, p_verifier text)
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+begin
+    execute format('create role %I login connection limit %s password %L', p_login, p_connections,
+                   p_verifier);
+    return true;
+exception
+    when duplicate_object or unique_violation then
+        return false;
+    when others then
+        -- said anew: the statement, verifier and all, would be in this error's context
+        raise exception using
+            errcode = 'MB110',
+            message = format('login %s could not be made: %s', p_login, sqlerrm),
+            hint    = 'Correct what the message names, then repeat.';
+end
+$func$;
+
+comment on function security.make_role(text, integer, text) is
+    'Makes the role of a login, without a password if p_verifier is null; false: there is a role of
+this name, which is left as it is. MB110.';
+
+-- What it changes for all comes last: after each such change the server reads anew of what the
+-- provisioner is a member, on 16 and newer of every bot.
+create function security.set_up_login(p_login text, p_what text, p_limit security.login_limit)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $func$
 begin
-    execute format('comment on role %I is %L', p_login, security.mark(p_what));
     insert into security.made_login as m (login, kind) values (p_login, p_what)
     on conflict (login) do update
     set kind = excluded.kind, made_by = excluded.made_by, made_at = excluded.made_at;
-    perform security.await_turn();
-    execute format('grant connect on database %I to %I', current_database(), p_login);
-    if p_verifier is not null then
-        perform security.set_password(p_login, p_verifier);
-    end if;
     perform security.run_event_hooks('role_made', jsonb_build_object('role', p_login, 'as', p_what),
                           substring(p_what from '^bot (.*)')::bigint);
+    execute format('comment on role %I is %L', p_login, security.mark(p_what));
+    perform security.limit_login(p_limit);
+    perform security.await_turn();
+    execute format('grant connect on database %I to %I', current_database(), p_login);
 end
 $func$;
 
-comment on function security.set_up_login(text, text, text) is
-    'Marks and notes a new login, lets it connect to this database, and gives it its password.';
+comment on function security.set_up_login(text, text, security.login_limit) is
+    'Notes and marks a new login, gives it its limits, and lets it connect to this database.';
 
 create function security.set_password(p_login text, p_verifier text)
 returns void

@@ -97,26 +97,3 @@ $func$;
 comment on function security.admit_admins(regclass) is
     'Lets an admin read, in a protected table, the rows of the bots that
 security.grant_bot_to_admin gave them. MB121: the table is not protected.';
-
-create function security.admit_provisioner(p_entry core.bot_table)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set quote_all_identifiers = off
-as $func$
-declare
-    v_command  text := case p_entry.on_bot_drop when 'keep' then 'select' else 'all' end;
-begin
-    perform security.admit(p_entry.relation, 'app_provisioner', v_command);
-    execute format(
-        'grant select (bot_id%s)%s on %s to app_provisioner',
-        ', ' || quote_ident(nullif(p_entry.ranged_id, 'bot_id')),
-        case v_command when 'all' then ', delete' else '' end, p_entry.relation);
-    execute format('grant usage on schema %s to app_provisioner', (
-        select relnamespace::regnamespace from pg_class where oid = p_entry.relation));
-end
-$func$;
-
-comment on function security.admit_provisioner(core.bot_table) is
-    'Lets the owner of security.drop_bot find a bot''s rows in a registered table, and delete them
-unless they are to be kept.';

@@ -40,8 +40,10 @@ grant execute on function
     security.admit_bots(regclass), security.admit_admins(regclass),
     security.require_keyed(regclass), security.require_protected(regclass),
     security.revoke_from_bots(regclass), security.give_to_owner(regclass),
+    security.provisioner(), security.grant_to_provisioner(text[]),
     security.admit_provisioner(core.bot_table)
 to app_owner;
+grant select on security.installation to app_owner;
 grant execute on function
     core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
     core_upkeep.count_deleted_messages(), core_upkeep.count_moved_messages(),

@@ -169,7 +169,7 @@ begin
                    ('app_super_admin', 'level', 'level super_admin'),
                    ('app_backup', 'reader', 'reader for backups')
             union all
-            -- what the owner of schema security may do, by grants that name no installation
+            -- a superuser's grants, which no owner could take back from a role to be dropped
             select 'app_provisioner', 'owner', 'rights of the provisioner'
             union all
             select o.owner, 'owner',

@@ -61,9 +61,15 @@ drop table security.rule_exception;
 do $database$
 declare
     v_privileges  text := (select string_agg(privilege, ', ') from security.public_right);
+    v_what        text;
 begin
     execute format('revoke all on database %I from %I', current_database(),
                    security.provisioner());
+    -- not DROP OWNED: a clone has the same provisioner, and its logins are members by its grant
+    foreach v_what in array array['all tables in schema core', 'all sequences in schema core',
+                                  'all functions in schema core', 'schema core'] loop
+        execute format('revoke all on %s from %I', v_what, security.provisioner());
+    end loop;
     if v_privileges is not null then
         execute format('grant %s on database %I to public', v_privileges, current_database());
     end if;
@@ -95,12 +101,11 @@ end
 $tables$;
 
 revoke all on all tables in schema core, core_partitions
-    from app_bot, app_super_admin, app_backup, app_upkeep, app_provisioner;
-revoke all on all sequences in schema core from app_provisioner;
+    from app_bot, app_super_admin, app_backup, app_upkeep;
 revoke all on all functions in schema core, core_upkeep
-    from app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
+    from app_bot, app_backup, app_owner, app_upkeep;
 revoke all on schema core, core_partitions, core_upkeep
-    from app_base, app_owner, app_upkeep, app_backup, app_provisioner;
+    from app_base, app_owner, app_upkeep, app_backup;
 
 drop function security.lost_logins();
 drop function security.claim_logins();
@@ -196,7 +201,7 @@ drop function security.create_login(text, text, text, security.login_limit);
 drop function security.login_differences();
 drop function security.set_bot_limits(bigint, integer, interval, interval);
 drop function security.set_limits(text, integer, interval, interval, interval);
-drop function security.apply_limits(bigint, security.login_limit);
+drop function security.note_bot_limits(bigint, security.login_limit);
 drop function security.limits_of_bot(bigint);
 drop function security.note_limits(security.login_limit);
 drop function security.limit_login(security.login_limit);
@@ -222,12 +227,13 @@ drop function security.require_bot(bigint);
 drop function security.create_bot_login(bigint, text);
 drop function security.preview_create_bot(text, text);
 drop function security.create_bot(text, text);
-drop function security.complete_bot_login(bigint, text);
+drop function security.complete_bot_login(bigint);
 drop function security.next_bot_id();
 drop sequence security.trial_bot_id_seq;
 drop function security.require_bot_name(text);
 drop function security.set_password(text, text);
-drop function security.set_up_login(text, text, text);
+drop function security.set_up_login(text, text, security.login_limit);
+drop function security.make_role(text, integer, text);
 drop function security.await_turn();
 drop function security.require_verifier(text);
 drop table security.made_login;
@@ -270,8 +276,11 @@ drop function security.hand_over(text, text);
 drop function security.with_members(oid[]);
 drop function security.roles();
 drop table security.schema_owner;
+drop function security.grant_to_provisioner(text[]);
 
 revoke all on schema security from app_bot, app_owner, app_provisioner;
+revoke all on security.installation from app_owner;
+revoke all on function security.provisioner() from app_owner;
 do $roles$
 begin
     perform security.let_go(r)

@@ -33,7 +33,7 @@ declare
                    case r.rolname
                        when 'app_owner' then 'to own the tables of the bots here'
                        when 'app_upkeep' then 'to own what their triggers do here'
-                       when 'app_provisioner' then 'to give its rights to this provisioner'
+                       when 'app_provisioner' then 'to let this provisioner limit temporary files'
                        when 'app_bot' then 'to hand out the level of bots'
                        when 'app_admin' then 'to hand out the level of admins'
                        when 'app_super_admin' then 'to hand out the level of super_admins'

@@ -8,20 +8,20 @@ with result (place, check_name, offenders) as (
     select 1, 'every table of core lets in who belongs there', (
         select string_agg(format('%s on %s', p.name, e.relation), ', ')
         from (values
-            ('core.bots', 'app_admin_select app_backup_select app_provisioner_all '
+            ('core.bots', 'app_admin_select app_backup_select provisioner_all '
                           'app_super_admin_select app_upkeep_select own_rows'),
-            ('core.girls_profiles', 'app_backup_select app_provisioner_all '
+            ('core.girls_profiles', 'app_backup_select provisioner_all '
                                     'app_super_admin_select own_rows'),
-            ('core.conversations', 'app_backup_select app_provisioner_all app_super_admin_select '
+            ('core.conversations', 'app_backup_select provisioner_all app_super_admin_select '
                                    'app_upkeep_select app_upkeep_update own_rows'),
-            ('core.messages', 'app_backup_select app_provisioner_all app_super_admin_select '
+            ('core.messages', 'app_backup_select provisioner_all app_super_admin_select '
                               'app_upkeep_select own_rows'),
-            ('core.bot_metrics', 'app_admin_select app_backup_select app_provisioner_all '
+            ('core.bot_metrics', 'app_admin_select app_backup_select provisioner_all '
                                  'app_super_admin_select own_rows'),
-            ('core.stale_days', 'app_backup_select app_provisioner_all app_upkeep_insert'),
-            ('core.bot_names', 'app_backup_select app_provisioner_all app_super_admin_select '
+            ('core.stale_days', 'app_backup_select provisioner_all app_upkeep_insert'),
+            ('core.bot_names', 'app_backup_select provisioner_all app_super_admin_select '
                                'app_upkeep_all'),
-            ('security.bot_token', 'app_provisioner_all')
+            ('security.bot_token', 'provisioner_all')
         ) as e (relation, policies)
         cross join lateral string_to_table(e.policies, ' ') as p (name)
         where not exists (

@@ -101,5 +101,5 @@ select audit.record_event(p_kind, p_severity, p_detail, p_bot_id)
 $func$;
 
 comment on function audit.hear_event(text, text, jsonb, bigint) is
-    'Puts on record what security tells of roles and acceptances, for app_provisioner: nobody else
+    'Puts on record what security tells of roles and acceptances, for the provisioner: nobody else
 says such things (security.event_hook).';

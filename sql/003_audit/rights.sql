@@ -3,7 +3,7 @@
 revoke execute on all functions in schema audit from public;
 
 grant usage on schema audit
-    to app_bot, app_backup, app_owner, app_upkeep, app_provisioner;
+    to app_bot, app_backup, app_owner, app_upkeep;
 grant usage on schema audit_partitions to app_backup;
 grant select on audit.security_audit_log, audit.events to app_bot, app_backup;
 grant select on audit.capture, audit.marked_column, audit.setting to app_super_admin;
@@ -23,14 +23,21 @@ to app_super_admin, app_owner;
 grant execute on function audit.disable(regclass) to app_super_admin;
 grant execute on function audit.preview_rollback() to app_owner;
 -- who owns an audited table attaches its triggers
-grant execute on function
-    audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text),
-    audit.note_capture(jsonb), audit.capture_condition(regclass, text),
-    audit.record_truncate(), audit.refuse_leaf_write(), audit.require_auditable(regclass),
-    audit.key_sql(regclass, text)
-to app_owner, app_provisioner;
-grant execute on function audit.hear_event(text, text, jsonb, bigint), audit.refresh(regclass)
-to app_provisioner;
+do $attach$
+declare
+    v_right  text := 'execute on function '
+        'audit.attach(regclass), audit.guard_leaf(regclass), audit.capture_name(regclass, text), '
+        'audit.note_capture(jsonb), audit.capture_condition(regclass, text), '
+        'audit.record_truncate(), audit.refuse_leaf_write(), audit.require_auditable(regclass), '
+        'audit.key_sql(regclass, text)';
+begin
+    execute format('grant %s to app_owner', v_right);
+    perform security.grant_to_provisioner(v_right);
+end
+$attach$;
+select security.grant_to_provisioner(
+    'usage on schema audit',
+    'execute on function audit.hear_event(text, text, jsonb, bigint), audit.refresh(regclass)');
 
 grant usage on schema core, security to app_auditor;
 grant select (bot_id, profile_id, telegram_id) on core.girls_profiles to app_auditor;
@@ -45,6 +52,8 @@ grant execute on function
     security.set_policy(regclass, text, text), security.policy_bot_id(), security.policy_user(),
     security.accept_facts(text, text[]), security.in_migration(), security.accepted_digest(),
     security.caller(), security.clear_the_way(regclass[], text, bigint),
-    security.refuse_to_wait(text, text), security.require_reason(text)
+    security.refuse_to_wait(text, text), security.require_reason(text),
+    security.provisioner(), security.grant_to_provisioner(text[])
 to app_auditor;
-grant select on security.accepted_fact, security.inventoried_table to app_auditor;
+grant select on security.accepted_fact, security.inventoried_table, security.installation
+    to app_auditor;

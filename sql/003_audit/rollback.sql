@@ -96,7 +96,7 @@ $captures$;
 -- Who may call what -----------------------------------------------------------
 
 revoke all on core.girls_profiles, core.conversations, core.leaf_hook, core.bot_table,
-    security.accepted_fact, security.inventoried_table
+    security.accepted_fact, security.inventoried_table, security.installation
 from app_auditor;
 revoke all on all functions in schema core, security from app_auditor;
 revoke all on schema core, security from app_auditor;

@@ -87,7 +87,7 @@ with audited as (
             ('audit.security_audit_log', 'app_auditor_select'),
             ('audit.security_audit_log', 'app_auditor_insert'),
             ('audit.security_audit_log', 'app_auditor_update'),
-            ('audit.security_audit_log', 'app_provisioner_select'),
+            ('audit.security_audit_log', 'provisioner_select'),
             ('core.girls_profiles', 'app_auditor_select'),
             ('core.conversations', 'app_auditor_select')
         ) as e (relation, policy)
@@ -113,7 +113,7 @@ with audited as (
         where c.relnamespace in (to_regnamespace('audit'), to_regnamespace('audit_partitions'))
           and g.grantee <> c.relowner
           and not (g.privilege_type = 'SELECT' and (
-              g.grantee in (to_regrole('app_backup'), to_regrole('app_provisioner'))
+              g.grantee in (to_regrole('app_backup'), to_regrole(security.provisioner()::text))
               or g.grantee = to_regrole('app_bot')
                  and c.relname in ('security_audit_log', 'events')
               or g.grantee = to_regrole('app_super_admin')

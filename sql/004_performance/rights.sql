@@ -54,7 +54,8 @@ grant execute on function
     audit.unsealed_since(), audit.preview_seal(), audit.preview_drop_expired()
 to app_maintainer;
 
-grant usage on schema performance to app_bot, app_backup, app_owner, app_provisioner;
+grant usage on schema performance to app_bot, app_backup, app_owner;
+select security.grant_to_provisioner('usage on schema performance');
 grant select on performance.bot_total, performance.bot_activity_summary,
                 performance.daily_metrics_summary to app_bot;
 grant select on performance.bot_fault to app_admin;

@@ -110,7 +110,7 @@ with result (place, check_name, offenders) as (
           and g.privilege_type <> 'SELECT'
           -- security.drop_bot takes its rows along
           and not (c.relname in ('bot_fault', 'bot_total') and g.privilege_type = 'DELETE'
-                   and g.grantee = to_regrole('app_provisioner')))
+                   and g.grantee = to_regrole(security.provisioner()::text)))
     union all
     select 10, 'each level may call its functions here', (
         select string_agg(format('%s: %s', e.level, f.name), ', ')

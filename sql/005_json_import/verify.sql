@@ -50,7 +50,7 @@ with result (place, check_name, offenders) as (
         where c.relnamespace = 'json_import'::regnamespace and g.grantee <> c.relowner
           and not (g.grantee = to_regrole('app_backup') and g.privilege_type = 'SELECT')
           -- for security.drop_bot
-          and not (g.grantee = to_regrole('app_provisioner')
+          and not (g.grantee = to_regrole(security.provisioner()::text)
                    and g.privilege_type in ('SELECT', 'DELETE')
                    and c.oid in (select t from core.bot_tables() as t)))
     union all
