@@ -2,7 +2,7 @@
 with chat as (
     select bot_id, conversation_id, concat_ws('|', b.name, c.chat_id) as chat,
            concat_ws('|', c.message_count, c.last_message_at) as counted
-    from core.conversations as c
+    from core.chats as c
     join core.bots as b using (bot_id)
 )
 select 'contacts', count(*), coalesce(sum(hashtextextended(concat_ws(

@@ -53,12 +53,12 @@ OPERATIONS = (
     _asked("last 50 messages", "select message_id, direction, body, sent_at from core.messages {}"
            " order by message_id desc limit 50", "conversation_id = $1"),
     _asked("list of chats", "select conversation_id, chat_id, last_message_at, message_count"
-           " from core.conversations {} order by last_message_at desc nulls last limit 50"),
+           " from core.chats {} order by last_message_at desc nulls last limit 50"),
     _asked("contact by telegram_id", "select profile_id, chat_id, name, summary, profile"
            " from core.girls_profiles {}", "telegram_id = $1"),
     _asked("contact of a chat", "select profile_id, telegram_id, name from core.girls_profiles {}",
            "chat_id = $1"),
-    _asked("conversations of a contact", "select conversation_id, chat_id, last_message_at"
+    _asked("conversations of a contact", "select conversation_id, chat_id, started_at"
            " from core.conversations {}", "profile_id = $1"),
     _asked("messages of 30 days", "select count(*) from core.messages {}", "sent_at >= $1"),
     _asked("bot_metrics of 30 days", "select day, messages_in, messages_out from core.bot_metrics"
@@ -94,7 +94,7 @@ WRITERS = (
 _WRITTEN = ("select bot_id, conversation_id, direction, body, count(*) from core.messages"
             " where sent_at >= %s group by 1, 2, 3, 4 order by 1, 2, 3, 4")
 _MISCOUNTED = (
-    "select count(*) from core.conversations as c join (select bot_id, conversation_id, count(*),"
+    "select count(*) from core.chats as c join (select bot_id, conversation_id, count(*),"
     " max(sent_at) as last_at from core.messages group by 1, 2) as m using (bot_id,"
     " conversation_id) where (c.message_count, c.last_message_at) <> (m.count, m.last_at)")
 

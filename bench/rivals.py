@@ -31,8 +31,8 @@ ROWS = {
     "core.bots": "bot_id, name",
     "core.girls_profiles": "bot_id, profile_id, telegram_id, chat_id, last_activity, message_count,"
                            " name, previous_response_id, summary, profile, extra",
-    "core.conversations": "bot_id, conversation_id, profile_id, chat_id, started_at,"
-                          " last_message_at, message_count",
+    "core.conversations": "bot_id, conversation_id, profile_id, chat_id, started_at",
+    "core.conversation_totals": "bot_id, conversation_id, message_count, last_message_at",
     "core.messages": "bot_id, conversation_id, message_id, source_file_id, sent_at, direction,"
                      " body, metadata",
 }

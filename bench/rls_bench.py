@@ -30,7 +30,7 @@ WRITE = (("", PREPARED, 0.85), ("", SIMPLE, 0.85),
          (", stretch", PREPARED, 0.95), (", stretch", SIMPLE, 0.95))
 _LAST = ("select message_id, direction, body, sent_at from core.messages where {}"
          "conversation_id = $1 order by message_id desc limit 50")
-_LIST = ("select conversation_id, chat_id, last_message_at, message_count from core.conversations"
+_LIST = ("select conversation_id, chat_id, last_message_at, message_count from core.chats"
          " {}order by last_message_at desc nulls last, conversation_id limit 50")
 _PROFILE = ("select profile_id, chat_id, name, summary, profile from core.girls_profiles"
             " where {}telegram_id = $1")

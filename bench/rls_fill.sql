@@ -33,12 +33,17 @@ select bot_id, id, 1000000 + id, 1000000 + id, 'Contact ' || id,
 from chat
 order by id;
 
-insert into core.conversations (
-    bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
+insert into core.conversations (bot_id, conversation_id, profile_id, chat_id, started_at)
 overriding system value
 select chat.bot_id, id, id, 1000000 + id,
-       coalesce(min(sent_at), current_setting('bench.until')::timestamptz - interval '366 days'),
-       max(sent_at), count(m)
+       coalesce(min(sent_at), current_setting('bench.until')::timestamptz - interval '366 days')
+from chat
+left join core.messages as m on m.bot_id = chat.bot_id and m.conversation_id = chat.id
+group by chat.bot_id, id
+order by id;
+
+insert into core.conversation_totals (bot_id, conversation_id, message_count, last_message_at)
+select chat.bot_id, id, count(m), max(sent_at)
 from chat
 left join core.messages as m on m.bot_id = chat.bot_id and m.conversation_id = chat.id
 group by chat.bot_id, id

@@ -11,7 +11,9 @@ declare
     v_triggers  text[];
     v_trigger   text;
     v_key       record;
+    v_chats     text := pg_get_viewdef('core.chats'::regclass);
 begin
+    drop view core.chats;
     foreach v_table in array v_tables loop
         select relname into v_name from pg_class where oid = v_table;
         v_triggers := array(
@@ -33,6 +35,7 @@ begin
         execute format('alter table core.%I add foreign key (%s) references core.%I (%2$s)',
                        v_key.child, v_key.key_columns, v_key.parent);
     end loop;
+    execute 'create view core.chats as ' || v_chats;
     perform setval(pg_get_serial_sequence('core.messages', 'message_id'), max(message_id))
     from core.messages;
 end

@@ -108,7 +108,7 @@ NO_RIGHT = Refused("42501", "permission denied")
 NOT_OWNER = Refused("42501", "must be owner")
 NEW_ROW = Refused("42501", "new row violates row-level security")
 ABSENT = ("{same_conversation}", "{missing}")
-ONE_LEAF = r"One-Time Filter: \(CURRENT_USER = 'bot_{me}'::name\)"
+ONE_LEAF = r"One-Time Filter: COALESCE\(\(CURRENT_USER = 'bot_{me}'::name\), false\)"
 OTHER_LEAF = r"\b[a-z_]+_p(?!{me_digit}(?!\d))\d"
 INSERT = "insert into core.messages (bot_id, conversation_id, direction, body) values "
 AS_ME, AS_SAME = "set role bot_{me}", "set role bot_{same}"
@@ -313,7 +313,7 @@ WRITES = [
         "a bot moves no message to another conversation":
             "update core.messages set conversation_id = {same_conversation}",
         "a bot moves no message in time": "update core.messages set sent_at = now()",
-        "a bot changes no counter": "update core.conversations set message_count = 0",
+        "a bot changes no counter": "update core.conversation_totals set message_count = 0",
         "a bot renames no bot": "update core.bots set name = 'x'",
         "a bot makes no bot": "insert into core.bots (name) values ('x')",
         "a bot claims no name": "insert into core.bot_names values ({me}, 'x')",
@@ -835,7 +835,8 @@ RIGHTS = [
         "a bot makes no leaves": "select core.ensure_leaves({me})",
         "a bot makes no partition": "select core.ensure_partition('core.messages', now())",
         "a bot counts no messages by trigger": "select core_upkeep.count_new_messages()",
-        "a bot recounts nothing": "select core_upkeep.recount('{}', '{}', '{}')",
+        "a bot recounts nothing": "select core_upkeep.recount({me})",
+        "a bot folds nothing": "select core_upkeep.fold_counts({me})",
         "a bot imports nothing":
             "select json_import.load(1, {same}, 'profile', '{}', '{}', '{}')",
         "a bot finds no bot by name": "select security.find_bot('x')",
@@ -1214,6 +1215,10 @@ PERFORMANCE = [
         "a bot notes no stale day of another": "insert into core.stale_days (bot_id, days)"
                                                 " values ({same}, '{}')",
         "a bot takes no note away": "delete from core.stale_days",
+        "a bot appends no count": "insert into core.uncounted (bot_id, conversation_id, change)"
+                                  " values ({me}, 1, 1)",
+        "a bot takes no count away": "delete from core.uncounted",
+        "a bot changes no total": "update core.conversation_totals set last_message_at = null",
         "a bot reads no notes": "select * from core.stale_days",
         "a bot adds no task":
             "insert into performance.task (task, routine, description) values ('x', 'x', 'x')",

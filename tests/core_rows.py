@@ -188,18 +188,17 @@ def add_task(target: Database | psycopg.Connection, name: str, body: str) -> Non
 
 
 def wrong_counters(conn: psycopg.Connection) -> list[tuple]:
-    """Conversations whose counters are not what their messages say."""
+    """Chats whose counts are not what their messages say, and conversations that are no chat."""
     return conn.execute("""
-        select c.bot_id, c.chat_id, c.message_count, m.messages, c.last_message_at, m.last_at
-        from core.conversations as c
+        select bot_id, conversation_id, c.message_count, m.messages, c.last_message_at, m.last_at
+        from core.conversations
+        full join core.chats as c using (bot_id, conversation_id)
         left join (
-            select bot_id, conversation_id, count(*) as messages, max(sent_at) as last_at,
-                   min(sent_at) as first_at
+            select bot_id, conversation_id, count(*) as messages, max(sent_at) as last_at
             from core.messages
             group by bot_id, conversation_id) as m using (bot_id, conversation_id)
         where (c.message_count, c.last_message_at)
-              is distinct from (coalesce(m.messages, 0), m.last_at)
-           or m.first_at < c.started_at""").fetchall()
+              is distinct from (coalesce(m.messages, 0), m.last_at)""").fetchall()
 
 
 def at_once(database: Database, jobs: Sequence[Callable[[psycopg.Connection], object]]) -> list:

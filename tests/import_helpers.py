@@ -302,7 +302,7 @@ CONTENTS = {
         left join json_import.file as f using (bot_id, file_id)""",
     "conversations": """
         select b.name, c.chat_id, g.chat_id, c.message_count, c.last_message_at, c.metadata
-        from core.conversations as c
+        from core.chats as c
         join core.girls_profiles as g using (bot_id, profile_id)
         join core.bots as b using (bot_id)""",
     "messages": """

@@ -86,6 +86,16 @@ COLUMNS: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         "app_backup": "all no no no no no",
         "app_owner": "none no no none none MB108",
     }),
+    "counts of chats": (_on({
+        "core.conversation_totals": ("bot_id, conversation_id", "{mine}, 1", "message_count"),
+        "core.uncounted": ("bot_id, conversation_id, change", "{mine}, 1, 1", "change")}), {
+        **dict.fromkeys(BOTS, "own no no no no no"),
+        "app_bot": "none no no no no no",
+        "admin": "none no no no no no",
+        "super_admin": "all no no no no no",
+        "app_backup": "all no no no no no",
+        "app_owner": "none no no none none MB108",
+    }),
     "names of bots": (_on({"core.bot_names": ("name, bot_id", "'x', {mine}", "name")}), {
         "super_admin": "all no no no no no",
         "app_backup": "all no no no no no",

@@ -12,7 +12,8 @@ from import_helpers import command, make_folder, run_import, said
 
 pytest_plugins = ("core_rows",)
 
-DERIVED = {"core.bot_names", "core.stale_days", "core.bot_metrics", "performance.bot_total",
+DERIVED = {"core.bot_names", "core.stale_days", "core.conversation_totals", "core.uncounted",
+           "core.bot_metrics", "performance.bot_total",
            "performance.bot_fault"}
 AUDITED = {"core.bots", "core.girls_profiles", "core.conversations", "core.messages",
            "core.bot_metrics", "security.bot_token", "json_import.file"}

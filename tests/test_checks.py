@@ -231,8 +231,8 @@ def test_a_topic_file_is_short_says_what_it_is_and_is_in_the_contents(tree, path
 
 
 @pytest.mark.parametrize(("old", "new"), [
-    ("-- What a bot calls -", "-- What else a bot calls -"),
-    ("-- What a bot keeps -", "-- What a bot calls -")])
+    ("-- What a bot reads and calls -", "-- What else a bot calls -"),
+    ("-- What a bot keeps -", "-- What a bot reads and calls -")])
 def test_a_rollback_in_another_order_than_its_contents_is_found(tree, old, new):
     assert not list(sql.mirrored(tree))
     text = (tree / ROLLBACK).read_text("utf-8")

@@ -71,7 +71,7 @@ def test_views_policies_triggers_comments_and_rights_are_replaced(whole):
                "    security.get_bot_token()\nto app_bot, app_backup;")
     found = whole.differences()
     assert set(found.values()) == {"files"}
-    assert {"policy app_upkeep_update on core.conversations", "comment on table core.bots",
+    assert {"policy app_maintainer_update on core.bots", "comment on table core.bots",
             "trigger note_new_start on core.conversations",
             "routine security.admit(regclass,text,text)",
             "right to reader for backups on security.get_bot_token()"} <= found.keys()

@@ -20,7 +20,7 @@ from fleet import server
 
 pytest_plugins = "core_rows"
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
-INDEX = "core.conversations_last_message_idx"
+INDEX = "core.conversation_totals_last_idx"
 
 Check = tuple[str, str, str, str, str | None]
 
@@ -155,6 +155,9 @@ WORSE: list[tuple[str, Damage, str, str]] = [
     ("bot_faults", run("insert into performance.bot_fault (bot_id, kind, fault, what_to_do)"
                        " values (7, 'roll_up', 'row 5 is wrong', 'Mend row 5')"), WARNING,
      "row 5 is wrong. Mend row 5"),
+    ("uncounted", lambda conn: conn.execute(
+        "insert into core.uncounted (bot_id, conversation_id, change)"
+        " select 7, 1, 0 from generate_series(1, 100000)"), WARNING, "turn"),
     ("quarantine_size", lambda conn: limits(conn, "quarantine_size", 1), WARNING, "export-rejects"),
     ("connections", lambda conn: limits(conn, "connections", 1e-9, 1), WARNING, " of "),
     ("connections", lambda conn: limits(conn, "connections", 1e-9, 1e-9), CRITICAL, " of "),
@@ -347,7 +350,7 @@ def test_every_probe_that_has_something_to_say_is_a_metric(busy: psycopg.Connect
     absent = {probe for probe, unit in busy.execute("select probe, unit from performance.probe")
               if f"botfleet_{probe}{'_' * bool(unit)}{unit}" not in names}
     assert absent <= {"oldest_transaction", "lock_wait", "invalid_indexes", "unused_indexes",
-                      "bot_faults", "login_connections"}
+                      "bot_faults", "login_connections", "uncounted"}
     checks = {labels["check"] for name, labels, *_ in metrics(busy) if name == "botfleet_health"}
     assert checks | absent == {probe for probe, in busy.execute(
         "select probe from performance.probe where warning is not null")}

@@ -65,6 +65,7 @@ def test_every_login_is_limited_from_the_first_on(place: Database, kind: str):
     assert limits_of(place, login.parts["user"]) == FIRST[kind]
     assert settings_of(login) == FIRST[kind][1:]
     assert login.execute("show temp_file_limit") == [("1GB",)]
+    assert login.execute("show constraint_exclusion") == [("off",)]
     assert place.execute("select rolconnlimit from pg_roles where rolname = %s",
                          [login.parts["user"]]) == [(FIRST[kind][0],)]
     assert place.execute("select * from security.login_differences()") == []

@@ -26,8 +26,8 @@ from fleet.rollback import undo
 
 pytest_plugins = "core_rows"
 
-TASKS = {"months", "roll_up", "seal", "audit_retention", "statistics", "stale_locks", "quarantine",
-         "resolved_rejects"}
+TASKS = {"months", "counts", "roll_up", "seal", "audit_retention", "statistics", "stale_locks",
+         "quarantine", "resolved_rejects"}
 LOG = "audit.security_audit_log"
 
 

@@ -235,7 +235,7 @@ def test_months_are_made_while_bots_write_and_read_and_nobody_fails(database: Da
         over.set()
         reader.result()
         assert len(months(conn, "audit.security_audit_log")) == before + wanted
-        assert conn.execute("select sum(message_count) from core.conversations"
+        assert conn.execute("select sum(message_count) from core.chats"
                             ).fetchone()[0] == commits
     with capsys.disabled():
         print(f"\n{wanted} months beside {commits:,} commits; of {len(waits):,} reads the longest "

@@ -163,7 +163,7 @@ class Story:
 
     def start(self, bot: int, chat: int, moment: tuple) -> None:
         self.conn.execute(
-            "update core.conversations set started_at = least(%s, last_message_at)"
+            "update core.conversations set started_at = %s"
             " where bot_id = %s and chat_id = %s", [self.at(moment), bot, chat])
 
     def chosen(self, bot: int, chat: int, moment: tuple, span: timedelta) -> tuple[str, list]:

@@ -16,8 +16,8 @@ COMMANDS = {
     "alter function audit.erase(bigint, bigint, text) set work_mem = '8MB'":
         ("ALTER FUNCTION", "function audit.erase(bigint,bigint,pg_catalog.text)"),
     "drop policy own_rows on core.messages": ("DROP POLICY", "policy own_rows on core.messages"),
-    "drop index core.conversations_last_message_idx":
-        ("DROP INDEX", "index core.conversations_last_message_idx"),
+    "drop index core.conversation_totals_last_idx":
+        ("DROP INDEX", "index core.conversation_totals_last_idx"),
     "create trigger t before insert on core.messages execute function audit.record_truncate()":
         ("CREATE TRIGGER", "trigger t on core.messages"),
     "alter table core.messages disable trigger audit_insert":

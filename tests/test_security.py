@@ -108,8 +108,8 @@ def test_a_new_bot_has_a_row_and_a_plain_login_with_mark_and_limits(conn: psycop
                      mark_of(conn, f"bot {bot}"))
     assert conn.execute("select setconfig from pg_db_role_setting where setrole = %s::regrole",
                         [f"bot_{bot}"]).fetchone() == (
-        ["idle_in_transaction_session_timeout=60s", "lock_timeout=10s", "statement_timeout=30s",
-         "temp_file_limit=1GB"],)
+        ["constraint_exclusion=off", "idle_in_transaction_session_timeout=60s",
+         "lock_timeout=10s", "statement_timeout=30s", "temp_file_limit=1GB"],)
     assert conn.execute("select roleid::regrole::text from pg_auth_members where"
                         " member = %s::regrole", [f"bot_{bot}"]).fetchall() == [("app_bot",)]
     assert call(conn, "select has_database_privilege(%s, current_database(), 'connect')",

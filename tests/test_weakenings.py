@@ -121,7 +121,6 @@ REFRESHED = "a new column is recorded as soon as it is accepted"
 UNTOLD = "no token reaches the log"
 ONE_EACH = "one salt, one setting, a first seal"
 # 004's verify.sql
-CHATS_IDX = "the index of 004 is there and valid"
 FOLLOWED = "new bots find their partitions"
 MADE_AHEAD = "every table partitioned by time has its months made"
 MAINTAINER = "app_maintainer is let in where roll-ups read and write"
@@ -314,9 +313,9 @@ GRANTS = [
        f"{right.upper()} of core.{table}.{column}")
       for right, table, column in (
           ("update", "messages", "bot_id"), ("update", "messages", "message_id"),
-          ("update", "messages", "conversation_id"), ("update", "conversations", "message_count"),
-          ("update", "conversations", "last_message_at"), ("update", "girls_profiles", "bot_id"),
-          ("insert", "messages", "message_id"), ("insert", "conversations", "message_count"),
+          ("update", "messages", "conversation_id"), ("update", "girls_profiles", "message_count"),
+          ("update", "conversations", "started_at"), ("update", "girls_profiles", "bot_id"),
+          ("insert", "messages", "message_id"), ("insert", "girls_profiles", "message_count"),
           ("insert", "messages", "source_file_id"))),
     ("grant update (direction) on core.messages to app_bot", ACCEPTED,
      "column right direction to level bot on core.messages"),
@@ -631,17 +630,12 @@ AUDIT = [
     ("alter view audit.events reset (security_invoker)", VIEWS, "audit.events"),
 ]
 
-CHATS = "core.conversations_last_message_idx"
+CHATS = "core.conversation_totals_last_idx"
 MONTHLY = "create table core.events (at timestamptz) partition by range (at);" \
           "alter table core.events owner to app_owner"
 TOTAL = "performance.bot_total"
 
 PERFORMANCE = [
-    (f"drop index {CHATS}", CHATS_IDX, CHATS),
-    (f"update pg_index set indisvalid = false where indexrelid = '{CHATS}'::regclass", CHATS_IDX,
-     CHATS),
-    (f"drop index {CHATS}; create index conversations_last_message_idx on core.conversations"
-     " (bot_id, last_message_at)", CHATS_IDX, CHATS),
     *((statement, FOLLOWED, "follow_bots on core.bots") for statement in (
         "drop trigger follow_bots on core.bots",
         "alter table core.bots disable trigger follow_bots",

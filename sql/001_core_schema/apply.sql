@@ -38,7 +38,8 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 -- What a rollback throws away
 \ir rollback_guard.sql
 
--- What a bot calls
+-- What a bot reads and calls
+\ir chats.sql
 \ir record_message.sql
 
 -- Who may call what

@@ -166,11 +166,6 @@ create domain core.conversations_started_at as timestamptz
         value >= core.first_time() and value < core.end_time()
         or core.check_time(value, 'core.conversations.started_at'));
 
-create domain core.conversations_last_message_at as timestamptz
-    constraint conversations_last_message_at_ck check (
-        value >= core.first_time() and value < core.end_time()
-        or core.check_time(value, 'core.conversations.last_message_at'));
-
 create domain core.messages_sent_at as timestamptz
     constraint messages_sent_at_ck check (
         value >= core.first_time() and value < core.end_time()
@@ -210,13 +205,6 @@ create domain core.messages_metadata as jsonb
     constraint messages_metadata_size_ck check (
         pg_column_size(value || '{}') <= 1024 and octet_length(value::text) <= 1000
         or core.check_json(value, 'core.messages.metadata', 65536));
-
--- Counters --------------------------------------------------------------------
-
--- Bots don't write them; as a domain the check is cheaper on the conversation of every message.
-
-create domain core.conversations_message_count as integer
-    constraint conversations_message_count_ck check (value >= 0);
 
 do $comments$
 declare

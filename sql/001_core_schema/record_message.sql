@@ -43,7 +43,12 @@ comment on function core.ensure_contact(bigint, bigint, text) is
     'profile_id of the contact of a chat, made if there is none (the name is for a new one only).
 Safe against a concurrent first message. MB003: unknown bot.';
 
-create function core.ensure_conversation(p_bot_id bigint, p_chat_id bigint, p_name text)
+create function core.ensure_conversation(
+    p_bot_id      bigint,
+    p_chat_id     bigint,
+    p_name        text,
+    p_started_at  timestamptz default now()
+)
 returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -58,8 +63,9 @@ begin
         return v_conversation_id;
     end if;
 
-    insert into core.conversations (bot_id, profile_id, chat_id)
-    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name), p_chat_id)
+    insert into core.conversations (bot_id, profile_id, chat_id, started_at)
+    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name), p_chat_id,
+            least(p_started_at, now()))
     on conflict (bot_id, chat_id) do nothing
     returning conversation_id into v_conversation_id;
     if not found then
@@ -71,8 +77,9 @@ begin
 end
 $func$;
 
-comment on function core.ensure_conversation(bigint, bigint, text) is
-    'conversation_id of a chat, made with its contact if there is none. MB003: unknown bot.';
+comment on function core.ensure_conversation(bigint, bigint, text, timestamptz) is
+    'conversation_id of a chat, made with its contact if there is none; a new one began at
+p_started_at, or now if that is later. MB003: unknown bot.';
 
 create function core.record_message(
     p_chat_id    bigint,
@@ -93,7 +100,7 @@ begin
     perform core.check_message(p_chat_id, p_direction, p_body, v_sent_at);
     insert into core.messages (bot_id, conversation_id, direction, body, sent_at)
     values (
-        p_bot_id, core.ensure_conversation(p_bot_id, p_chat_id, p_name),
+        p_bot_id, core.ensure_conversation(p_bot_id, p_chat_id, p_name, v_sent_at),
         p_direction, p_body, v_sent_at)
     returning message_id into v_message_id;
     return v_message_id;

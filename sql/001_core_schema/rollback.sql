@@ -25,12 +25,13 @@ $guard$;
 
 -- Rights go with what they are on.
 
--- What a bot calls ------------------------------------------------------------
+-- What a bot reads and calls --------------------------------------------------
 
 drop function core.record_message(bigint, text, text, timestamptz, text, bigint);
 drop function core.check_message(bigint, text, text, timestamptz);
-drop function core.ensure_conversation(bigint, bigint, text);
+drop function core.ensure_conversation(bigint, bigint, text, timestamptz);
 drop function core.ensure_contact(bigint, bigint, text);
+drop view core.chats;
 
 -- What a rollback throws away -------------------------------------------------
 
@@ -56,10 +57,15 @@ end
 $triggers$;
 
 drop function core_upkeep.note_started();
+drop function core_upkeep.fold_if_many(bigint);
+drop function core_upkeep.recount(bigint);
+drop function core_upkeep.fold_counts(bigint, integer);
 drop function core_upkeep.count_moved_messages();
+drop function core_upkeep.note_moving();
 drop function core_upkeep.count_deleted_messages();
-drop function core_upkeep.recount(bigint[], bigint[], bigint[]);
 drop function core_upkeep.count_new_messages();
+drop function core_upkeep.end_counting();
+drop function core_upkeep.begin_counting();
 drop function core_upkeep.misnamed_bots();
 drop function core_upkeep.claim_bot_name();
 drop function core.touch_updated_at();
@@ -81,6 +87,8 @@ drop function core.foreign_keys();
 -- What a bot keeps ------------------------------------------------------------
 
 drop table core.stale_days;
+drop table core.uncounted;
+drop table core.conversation_totals;
 drop table core.bot_metrics;
 drop table core.messages;
 drop table core.conversations;

@@ -66,9 +66,9 @@ comment on column core.girls_profiles.telegram_id is
 comment on column core.girls_profiles.chat_id is 'The chat in which the bot met the person.';
 comment on column core.girls_profiles.last_activity is
     'When the bot last noted the person as active; the time of the last message is in
-conversations.';
+core.chats.';
 comment on column core.girls_profiles.message_count is
-    'What the bot noted when it last wrote this row; the count of messages is in conversations.';
+    'What the bot noted when it last wrote this row; the count of messages is in core.chats.';
 comment on column core.girls_profiles.previous_response_id is
     'Where the bot''s language model picks the thread up again.';
 comment on column core.girls_profiles.summary is 'Texts by time, {"YYYYMMDDHHMMSS": text}.';
@@ -81,25 +81,19 @@ create table core.conversations (
     conversation_id  bigint       generated always as identity,
     profile_id       bigint       not null,
     chat_id          bigint       not null,
-    started_at       core.conversations_started_at     not null default now(),
-    last_message_at  core.conversations_last_message_at,
+    started_at       core.conversations_started_at  not null default now(),
     created_at       timestamptz  not null default now(),
     updated_at       timestamptz  not null default now(),
-    message_count    core.conversations_message_count  not null default 0,
-    metadata         core.conversations_metadata       not null default '{}',
+    metadata         core.conversations_metadata    not null default '{}',
 
-    constraint conversations_pk              primary key (bot_id, conversation_id),
-    constraint conversations_chat_uq         unique (bot_id, chat_id),
-    constraint conversations_last_message_ck check (last_message_at >= started_at)
+    constraint conversations_pk      primary key (bot_id, conversation_id),
+    constraint conversations_chat_uq unique (bot_id, chat_id)
 ) partition by hash (bot_id);
 
-comment on table core.conversations is 'One row per chat; its messages are in core.messages.';
+comment on table core.conversations is
+    'One row per chat; its messages are in core.messages, how many they are core.chats says.';
 comment on column core.conversations.started_at is
-    'Time of the first message, or when the row was made, whichever is earlier.';
-comment on column core.conversations.last_message_at is
-    'Time of the latest message, null before the first; kept by a trigger on core.messages.';
-comment on column core.conversations.message_count is
-    'Number of messages; kept by a trigger on core.messages.';
+    'When the chat began: when the row was made, or what the bot or an imported file says.';
 comment on column core.conversations.metadata is
     'What the bot or an imported file says of the chat.';
 
@@ -158,6 +152,41 @@ comment on column core.bot_metrics.reply_p50 is
 comes within a day; counted on the day of the answer; null without one.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
 
+-- Narrow, and changed in place: one index entry a fold, at most.
+create table core.conversation_totals (
+    bot_id           bigint       not null,
+    conversation_id  bigint       not null,
+    message_count    bigint       not null default 0,
+    last_message_at  timestamptz,
+
+    constraint conversation_totals_pk primary key (bot_id, conversation_id)
+) with (fillfactor = 70);
+
+comment on table core.conversation_totals is
+    'How many messages each chat had, and the time of the latest, when what was appended to
+core.uncounted was last folded in. core.chats says how it is now.';
+comment on column core.conversation_totals.message_count is 'Number of messages then.';
+comment on column core.conversation_totals.last_message_at is 'Time of the latest one then.';
+
+create table core.uncounted (
+    bot_id           bigint       not null,
+    conversation_id  bigint       not null,
+    note_id          bigint       generated always as identity,
+    change           integer      not null,
+    last_at          timestamptz,
+
+    constraint uncounted_pk primary key (bot_id, conversation_id, note_id)
+);
+
+comment on table core.uncounted is
+    'What happened to the chats and is not in core.conversation_totals yet: one row for each
+statement and chat, appended by triggers, taken away by core_upkeep.fold_counts.';
+comment on column core.uncounted.note_id is
+    'Another one for each row: writers share none.';
+comment on column core.uncounted.change is 'How many messages more.';
+comment on column core.uncounted.last_at is
+    'Time of the latest new message; null: look at the messages, some went or moved.';
+
 create table core.stale_days (
     bot_id    bigint          not null,
     stale_id  bigint          generated always as identity,
@@ -192,6 +221,8 @@ insert into core.bot_table (relation, is_derived, is_audited, on_bot_drop, range
     ('core.bot_names',      true,  false, 'delete', null),
     -- before the tables whose triggers fill it: emptied after them
     ('core.stale_days',     true,  false, 'delete', null),
+    ('core.conversation_totals', true, false, 'delete', null),
+    ('core.uncounted',      true,  false, 'delete', null),
     ('core.girls_profiles', false, true,  'refuse', null),
     ('core.conversations',  false, true,  'refuse', null),
     ('core.messages',       false, true,  'refuse', null),

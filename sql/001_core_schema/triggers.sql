@@ -27,10 +27,24 @@ create trigger count_deleted_messages
     referencing old table as old_rows
     for each statement execute function core_upkeep.count_deleted_messages();
 
+create trigger note_moving
+    before update of bot_id, conversation_id, message_id, sent_at, direction on core.messages
+    for each statement execute function core_upkeep.note_moving();
+
 create trigger count_moved_messages
     after update on core.messages
     referencing old table as old_rows new table as new_rows
     for each statement execute function core_upkeep.count_moved_messages();
+
+create trigger begin_counting
+    after insert on core.conversations
+    referencing new table as new_rows
+    for each statement execute function core_upkeep.begin_counting();
+
+create trigger end_counting
+    after delete on core.conversations
+    referencing old table as old_rows
+    for each statement execute function core_upkeep.end_counting();
 
 create trigger note_new_start
     after insert on core.conversations

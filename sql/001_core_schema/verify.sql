@@ -86,7 +86,10 @@ with five (oid) as (
                 ('core.bots',          'claim_bot_name',         null),
                 ('core.messages',      'count_new_messages',     null),
                 ('core.messages',      'count_deleted_messages', null),
+                ('core.messages',      'note_moving',            null),
                 ('core.messages',      'count_moved_messages',   null),
+                ('core.conversations', 'begin_counting',         null),
+                ('core.conversations', 'end_counting',           null),
                 ('core.conversations', 'note_started',           'note_new_start'),
                 ('core.conversations', 'note_started',           'note_moved_start'),
                 ('core.conversations', 'note_started',           'note_lost_start')
@@ -167,9 +170,7 @@ with five (oid) as (
             ('core.conversations',
              'bot_id bigint!=, conversation_id bigint!#, profile_id bigint!, chat_id bigint!, '
              'started_at core.conversations_started_at!=, '
-             'last_message_at core.conversations_last_message_at, '
              'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
-             'message_count core.conversations_message_count!=, '
              'metadata core.conversations_metadata!='),
             ('core.messages',
              'bot_id bigint!=, conversation_id bigint!, message_id bigint!#, '
@@ -200,13 +201,15 @@ with five (oid) as (
             ('core.bot_table',      'bot_table_pk bot_table_place_uq bot_table_drop_ck'),
             ('core.bot_names',      'bot_names_pk bot_names_name_uq'),
             ('core.stale_days',     'stale_days_pk'),
+            ('core.conversation_totals', 'conversation_totals_pk conversation_totals_last_idx'),
+            ('core.uncounted',      'uncounted_pk'),
             ('core.leaf_hook',      'leaf_hook_pk'),
             ('core.bots',           'bots_pk bots_id_ck bots_name_ck bots_owner_ck bots_status_ck '
                                     'bots_config_ck'),
             ('core.girls_profiles', 'girls_profiles_pk girls_profiles_telegram_uq '
                                     'girls_profiles_message_count_ck girls_profiles_chat_idx'),
             ('core.conversations',  'conversations_pk conversations_chat_uq '
-                                    'conversations_last_message_ck conversations_profile_idx'),
+                                    'conversations_profile_idx'),
             ('core.messages',       'messages_pk messages_sent_at_idx'),
             ('core.bot_metrics',    'bot_metrics_pk bot_metrics_day_ck bot_metrics_counts_ck '
                                     'bot_metrics_reply_ck')
@@ -224,7 +227,8 @@ with five (oid) as (
         select string_agg(e.signature, ', ')
         from unnest(array[
             'core.current_bot_id()', 'core.ensure_contact(bigint, bigint, text)',
-            'core.ensure_conversation(bigint, bigint, text)', 'core.ensure_leaves(bigint)',
+            'core.ensure_conversation(bigint, bigint, text, timestamptz)',
+            'core.ensure_leaves(bigint)',
             'core.ensure_partition(regclass, timestamptz)',
             'core.record_message(bigint, text, text, timestamptz, text, bigint)',
             'core.check_message(bigint, text, text, timestamptz)'
@@ -236,6 +240,8 @@ with five (oid) as (
         from (values
             ('core.bots', false, true, 'delete'), ('core.bot_names', true, false, 'delete'),
             ('core.stale_days', true, false, 'delete'),
+            ('core.conversation_totals', true, false, 'delete'),
+            ('core.uncounted', true, false, 'delete'),
             ('core.girls_profiles', false, true, 'refuse'),
             ('core.conversations', false, true, 'refuse'),
             ('core.messages', false, true, 'refuse'), ('core.bot_metrics', true, true, 'refuse')
@@ -267,8 +273,6 @@ with five (oid) as (
             ('girls_profiles_extra',        'girls_profiles_extra_ck'),
             ('girls_profiles_extra',        'girls_profiles_extra_size_ck'),
             ('conversations_started_at',      'conversations_started_at_ck'),
-            ('conversations_last_message_at', 'conversations_last_message_at_ck'),
-            ('conversations_message_count',   'conversations_message_count_ck'),
             ('conversations_metadata',        'conversations_metadata_ck'),
             ('conversations_metadata',        'conversations_metadata_size_ck'),
             ('messages_sent_at',   'messages_sent_at_ck'),

@@ -151,7 +151,8 @@ with login as materialized (
     join login as g on g.role = s.setrole
     -- what else people set for themselves is their affair
     where (g.kind ~ '^bot ' or split_part(c.setting, '=', 1) in (
-               'idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout'))
+               'constraint_exclusion', 'idle_in_transaction_session_timeout', 'lock_timeout',
+               'statement_timeout'))
       and c.setting <> 'temp_file_limit=' || security.temp_file_limit()  -- not everywhere to be had
     group by s.setrole
 ), shown as (

@@ -126,8 +126,10 @@ set search_path = pg_catalog, pg_temp
 as $func$
 select 'the immutable pair is what it was', count(*) = 0, 'critical', string_agg(e.name, ', ')
 from (values
-    ('security.policy_bot_id()', 'begin return substring(current_user::text from '
-                                 '''^bot_([1-9][0-9]{0,17})$'')::bigint; end'),
+    ('security.policy_bot_id()',
+     'begin if current_user >= ''bot_1'' and current_user < ''bot_:'' '
+     'and length(current_user) < 23 and translate(substr(current_user, 5), ''0123456789'', '''') '
+     '= '''' then return substr(current_user, 5)::bigint; end if; return null; end'),
     ('security.policy_user()', 'begin return current_user; end')
 ) as e (name, body)
 where not exists (
@@ -167,7 +169,7 @@ where not polpermissive or not case
     when relispartition then role = 'app_backup' and polcmd = 'r' and qual = 'true'
     when role = 'public' then
         polcmd = '*' and with_check is null and qual = '((bot_id = security.policy_bot_id()) AND '
-            '(CURRENT_USER = security.policy_user()))'
+            'COALESCE((CURRENT_USER = security.policy_user()), false))'
     when role = 'app_admin' then
         polcmd = 'r' and qual = 'pg_has_role((to_regrole((''bot_''::text || bot_id)))::oid, '
             '''member''::text)'

@@ -18,6 +18,11 @@ begin
     perform security.admit('core.bot_names', r, 'select')
     from unnest(array['app_super_admin', 'app_backup']) as r;
     perform security.admit('core.stale_days', 'app_backup', 'select');
+    -- read through core.chats
+    perform security.protect(t), security.admit_bots(t),
+            security.admit(t, 'app_super_admin', 'select'),
+            security.admit(t, 'app_backup', 'select')
+    from unnest(array['core.conversation_totals', 'core.uncounted']::regclass[]) as t;
     perform security.protect(t)
     from unnest(array['security.bot_token', 'security.bot_limit']::regclass[]) as t;
 end
@@ -30,6 +35,7 @@ grant usage on schema security to app_bot, app_owner, app_provisioner;
 grant select on core.error_code, core.bounds to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
 grant select on core.leaf_hook, core.bot_table, core.stale_days to app_backup;
+grant select on core.chats, core.conversation_totals, core.uncounted to app_bot, app_backup;
 
 -- By column: no id, no counter, no bot_id of an existing row, no delete.
 grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
@@ -48,7 +54,7 @@ grant execute on function
     core.record_message(bigint, text, text, timestamptz, text, bigint),
     core.check_message(bigint, text, text, timestamptz),
     core.ensure_contact(bigint, bigint, text),
-    core.ensure_conversation(bigint, bigint, text),
+    core.ensure_conversation(bigint, bigint, text, timestamptz),
     security.policy_bot_id(),
     security.policy_user(),
     security.get_bot_token()
@@ -70,19 +76,21 @@ do $upkeep$
 begin
     perform security.admit(t, 'app_upkeep', c)
     from (values ('core.bots', 'select'), ('core.messages', 'select'),
-                 ('core.conversations', 'select'), ('core.conversations', 'update'),
-                 ('core.girls_profiles', 'select'), ('core.bot_metrics', 'select'),
-                 ('core.bot_names', 'all'), ('core.stale_days', 'insert')) as u (t, c);
+                 ('core.conversations', 'select'), ('core.girls_profiles', 'select'),
+                 ('core.bot_metrics', 'select'), ('core.bot_names', 'all'),
+                 ('core.conversation_totals', 'all'), ('core.uncounted', 'all'),
+                 ('core.stale_days', 'insert')) as u (t, c);
 end
 $upkeep$;
 
 grant select (bot_id, name) on core.bots to app_upkeep;
 grant select (bot_id, conversation_id, sent_at) on core.messages to app_upkeep;
-grant select (bot_id, conversation_id, started_at, last_message_at, message_count),
-      update (started_at, last_message_at, message_count)
-    on core.conversations to app_upkeep;
+grant select (bot_id, conversation_id) on core.conversations to app_upkeep;
 grant select (bot_id) on core.girls_profiles, core.bot_metrics to app_upkeep;
-grant select, insert, delete on core.bot_names to app_upkeep;
+grant select, insert, delete, update (name) on core.bot_names to app_upkeep;  -- to lock it
+grant select, insert, delete, update (message_count, last_message_at)
+    on core.conversation_totals to app_upkeep;
+grant select, insert, delete on core.uncounted to app_upkeep;
 grant insert on core.stale_days to app_upkeep;
 grant execute on function core.days_of(timestamptz[]), core.hash_tables(), core.bot_tables()
 to app_upkeep;

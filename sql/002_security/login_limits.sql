@@ -119,6 +119,8 @@ language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 select array[
+    -- or planning reads every CHECK of a leaf, to rule it out in vain: pruning is another thing
+    'constraint_exclusion=off',
     format('idle_in_transaction_session_timeout=%ss',
            extract(epoch from p_limit.transaction_idle)::integer),
     format('lock_timeout=%ss', extract(epoch from p_limit.lock_timeout)::integer),
@@ -126,7 +128,8 @@ select array[
 $func$;
 
 comment on function security.settings_of(security.login_limit) is
-    'The settings of a login under its limits, in order of their names.';
+    'The settings of a login under its limits, in order of their names. SET ROLE sets none: a worker
+has its own.';
 
 create function security.limit_login(p_limit security.login_limit)
 returns void

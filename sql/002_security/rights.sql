@@ -45,8 +45,10 @@ grant execute on function
 to app_owner;
 grant select on security.installation to app_owner;
 grant execute on function
-    core_upkeep.claim_bot_name(), core_upkeep.count_new_messages(),
-    core_upkeep.count_deleted_messages(), core_upkeep.count_moved_messages(),
+    core_upkeep.claim_bot_name(), core_upkeep.begin_counting(), core_upkeep.end_counting(),
+    core_upkeep.count_new_messages(), core_upkeep.count_deleted_messages(),
+    core_upkeep.note_moving(), core_upkeep.count_moved_messages(),
+    core_upkeep.fold_counts(bigint, integer), core_upkeep.recount(bigint),
     core_upkeep.note_started(), core_upkeep.misnamed_bots(), core_upkeep.preview_rollback()
 to app_owner;
 grant usage on schema core_upkeep to app_owner;

@@ -13,12 +13,16 @@ with result (place, check_name, offenders) as (
             ('core.girls_profiles', 'app_backup_select provisioner_all '
                                     'app_super_admin_select own_rows'),
             ('core.conversations', 'app_backup_select provisioner_all app_super_admin_select '
-                                   'app_upkeep_select app_upkeep_update own_rows'),
+                                   'app_upkeep_select own_rows'),
             ('core.messages', 'app_backup_select provisioner_all app_super_admin_select '
                               'app_upkeep_select own_rows'),
             ('core.bot_metrics', 'app_admin_select app_backup_select provisioner_all '
                                  'app_super_admin_select own_rows'),
             ('core.stale_days', 'app_backup_select provisioner_all app_upkeep_insert'),
+            ('core.conversation_totals', 'app_backup_select provisioner_all app_super_admin_select '
+                                         'app_upkeep_all own_rows'),
+            ('core.uncounted', 'app_backup_select provisioner_all app_super_admin_select '
+                               'app_upkeep_all own_rows'),
             ('core.bot_names', 'app_backup_select provisioner_all app_super_admin_select '
                                'app_upkeep_all'),
             ('security.bot_token', 'provisioner_all')
@@ -56,7 +60,8 @@ with result (place, check_name, offenders) as (
                 'core.record_message(bigint, text, text, timestamptz, text, bigint)',
                 'core.check_message(bigint, text, text, timestamptz)',
                 'core.ensure_contact(bigint, bigint, text)',
-                'core.ensure_conversation(bigint, bigint, text)', 'core.current_bot_id()',
+                'core.ensure_conversation(bigint, bigint, text, timestamptz)',
+                'core.current_bot_id()',
                 'core.first_time()', 'core.end_time()', 'core.storable_years()',
                 'security.policy_bot_id()', 'security.policy_user()', 'security.get_bot_token()'
             ]) as f
@@ -87,7 +92,7 @@ with result (place, check_name, offenders) as (
     select 5, 'each level reads its tables', (
         select string_agg(format('%s: %s', e.level, f.name), ', ')
         from (values
-            ('app_bot', 'bot_metrics bots conversations error_code girls_profiles messages'),
+            ('app_bot', 'bot_metrics bots chats conversations error_code girls_profiles messages'),
             ('app_admin', 'bot_metrics bots conversations error_code girls_profiles messages'),
             ('app_super_admin', 'bot_metrics bot_names bots conversations error_code '
              'girls_profiles messages'),

@@ -50,9 +50,6 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 select case
-           -- the counters' keeper writes derived columns of this table, and nothing else
-           when p_operation = 'UPDATE' and p_table = 'core.conversations'::regclass
-               then 'when (current_user <> ''app_upkeep'')'
            -- what a migration changes there, its acceptance says
            when p_table in (select relation from security.inventoried_table)
                then 'when (not security.in_migration())'

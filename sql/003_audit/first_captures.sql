@@ -1,11 +1,7 @@
 -- The tables of core and the tokens are audited from here on.
 
 insert into audit.marked_column (relation, column_name, mark) values
-    ('security.bot_token',  'token',           'secret'),
-    ('core.conversations',  'message_count',   'derived'),
-    ('core.conversations',  'last_message_at', 'derived'),
-    ('core.conversations',  'started_at',      'derived'),
-    ('core.conversations',  'updated_at',      'derived');
+    ('security.bot_token', 'token', 'secret');
 
 do $begin$
 declare

@@ -16,7 +16,6 @@ select security.expect_inventory();
 \ir error_codes.sql
 
 -- What keeps core fast
-\ir indexes.sql
 \ir months.sql
 \ir partition_health.sql
 

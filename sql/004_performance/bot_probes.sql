@@ -107,3 +107,17 @@ from performance.bot_fault
 $func$;
 
 comment on function performance.probe_bot_faults() is 'The probe bot_faults.';
+
+create function performance.probe_uncounted()
+returns table (labels jsonb, value float8, note text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+-- a writer folds from 20,000 on
+select jsonb_build_object('bot_id', bot_id::text), count(*), null
+from core.uncounted
+group by bot_id
+having count(*) >= 20000
+$func$;
+
+comment on function performance.probe_uncounted() is 'The probe uncounted.';

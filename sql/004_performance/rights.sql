@@ -13,7 +13,8 @@ begin
                  ('core.bot_metrics', 'all'), ('core.stale_days', 'insert'),
                  ('core.girls_profiles', 'select'), ('core.conversations', 'select'),
                  ('core.messages', 'select'), ('core.bots', 'select'), ('core.bots', 'update'),
-                 ('core.stale_days', 'select'), ('core.stale_days', 'delete')) as u (t, c);
+                 ('core.stale_days', 'select'), ('core.stale_days', 'delete'),
+                 ('core.uncounted', 'select')) as u (t, c);
     if to_regclass('public.yoyo_lock') is not null then
         grant select, delete on public.yoyo_lock to app_maintainer;
     end if;
@@ -34,20 +35,21 @@ insert into security.rule_exception (rule, object, reason) values
 
 revoke execute on all routines in schema performance from public;
 
-grant usage on schema core, security, audit to app_maintainer;
+grant usage on schema core, core_upkeep, security, audit to app_maintainer;
 grant select (bot_id, status), update (updated_at) on core.bots to app_maintainer;
 grant select (bot_id) on core.girls_profiles to app_maintainer;
-grant select (bot_id, conversation_id, profile_id, started_at, last_message_at)
+grant select (bot_id, conversation_id, profile_id, started_at)
     on core.conversations to app_maintainer;
 grant select (bot_id, conversation_id, message_id, sent_at, direction)  -- no text
     on core.messages to app_maintainer;
 grant select, insert, update, delete on core.bot_metrics to app_maintainer;
 grant select, insert, delete on core.stale_days to app_maintainer;
-grant select on core.bot_table, security.installation to app_maintainer;
+grant select on core.bot_table, core.uncounted, security.installation to app_maintainer;
 grant execute on function
     core.first_time(), core.end_time(), core.storable_years(),
     core.bot_tables(), core.hash_tables(), core.leaves(regclass), core.leaf_name(regclass, text),
     core.ensure_leaves(bigint), core.analyze_tables(), core.routine_name(text),
+    core_upkeep.fold_counts(bigint, integer),
     security.policy_bot_id(), security.policy_user(),
     security.sessions_now(), security.marked_logins(), security.mark(text),
     audit.ensure_month(timestamptz), audit.seal(integer), audit.drop_expired(),

@@ -130,12 +130,12 @@ left join (
     group by bot_id
 ) as m using (bot_id)
 left join lateral (
-    select c.last_message_at
-    from core.conversations as c
-    where c.bot_id = b.bot_id
-    order by c.last_message_at desc nulls last
+    select m.sent_at
+    from core.messages as m
+    where m.bot_id = b.bot_id
+    order by m.sent_at desc
     limit 1
-) as l on true
+) as l (last_message_at) on true
 where b.bot_id = any (p_bots)
 on conflict (bot_id) do update
     set contacts = excluded.contacts, conversations = excluded.conversations,

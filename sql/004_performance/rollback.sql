@@ -31,8 +31,8 @@ $owner$;
 
 revoke all on all tables in schema core from app_maintainer;
 revoke all on security.installation from app_maintainer;
-revoke all on all functions in schema core, security, audit from app_maintainer;
-revoke all on schema core, security, audit from app_maintainer;
+revoke all on all functions in schema core, core_upkeep, security, audit from app_maintainer;
+revoke all on schema core, core_upkeep, security, audit from app_maintainer;
 
 select audit.forget(t) from unnest(array[
     'performance.monthly_table', 'performance.task', 'performance.probe']::regclass[]) as t;
@@ -64,6 +64,7 @@ drop function performance.database_octets();
 drop function performance.probe_dead_rows();
 drop function performance.probe_partition_size();
 drop function performance.probe_partition_rows();
+drop function performance.probe_uncounted();
 drop function performance.probe_bot_faults();
 drop function performance.probe_bot_reply();
 drop function performance.probe_bot_last_message();
@@ -81,12 +82,14 @@ drop table performance.probe;
 drop function performance.preview_locks();
 drop function performance.preview_statistics();
 drop function performance.preview_roll_up();
+drop function performance.preview_counts();
 drop function performance.preview_months();
 drop function performance.task_locks();
 drop function performance.task_statistics();
 drop function performance.task_retention();
 drop function performance.task_seal();
 drop function performance.task_roll_up();
+drop function performance.task_counts();
 drop function performance.task_months();
 drop function performance.refuse_failures(text[]);
 drop procedure performance.maintain();
@@ -119,7 +122,6 @@ drop table performance.bot_total;
 -- What keeps core fast --------------------------------------------------------
 
 drop trigger follow_bots on core.bots;
-drop index core.conversations_last_message_idx;
 drop view performance.partition_health;
 drop function performance.follow_bots();
 drop function performance.make_months(integer);

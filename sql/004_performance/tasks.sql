@@ -10,6 +10,34 @@ $func$;
 
 comment on function performance.task_months() is 'The task months.';
 
+create function performance.task_counts()
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_bot_id  bigint;
+    v_folded  bigint;
+    v_total   bigint := 0;
+begin
+    for v_bot_id in
+        select b.bot_id
+        from core.bots as b
+        where exists (select from core.uncounted as u where u.bot_id = b.bot_id)
+        order by b.bot_id
+    loop
+        loop
+            v_folded := core_upkeep.fold_counts(v_bot_id);
+            v_total := v_total + v_folded;
+            exit when v_folded = 0;
+        end loop;
+    end loop;
+    return format('%s notes folded', v_total);
+end
+$func$;
+
+comment on function performance.task_counts() is 'The task counts.';
+
 create function performance.task_roll_up()
 returns text
 language plpgsql
@@ -110,6 +138,16 @@ $func$;
 
 comment on function performance.preview_months() is 'What the task months would do.';
 
+create function performance.preview_counts()
+returns table (what text, row_count bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+select 'notes to fold into the counts of the chats', count(*) from core.uncounted
+$func$;
+
+comment on function performance.preview_counts() is 'What the task counts would do.';
+
 create function performance.preview_roll_up()
 returns table (what text, row_count bigint)
 language sql stable
@@ -155,6 +193,8 @@ comment on function performance.preview_locks() is 'What the task stale_locks wo
 insert into performance.task (task, routine, preview, every, description) values
     ('months', 'performance.task_months()', 'performance.preview_months()', '1 day',
         'Makes the next three months of every table that is partitioned by time.'),
+    ('counts', 'performance.task_counts()', 'performance.preview_counts()', '15 minutes',
+        'Folds what the triggers noted of the chats into their counts.'),
     ('roll_up', 'performance.task_roll_up()', 'performance.preview_roll_up()', '1 hour',
         'Rolls messages up into core.bot_metrics and the totals of each bot.'),
     ('seal', 'performance.task_seal()', 'audit.preview_seal()', '1 hour', 'Seals the audit log.'),

@@ -6,16 +6,6 @@ set local quote_all_identifiers = off;
 set local jit = off;
 
 with result (place, check_name, offenders) as (
-    select 1, 'the index of 004 is there and valid', (
-        select 'core.conversations_last_message_idx'
-        where not exists (
-            select
-            from pg_index
-            where indexrelid = to_regclass('core.conversations_last_message_idx') and indisvalid
-              and indrelid = 'core.conversations'::regclass
-              and pg_get_indexdef(indexrelid) like
-                  '%btree (bot_id, last_message_at DESC NULLS LAST)'))
-    union all
     select 2, 'new bots find their partitions', (
         select 'follow_bots on core.bots'
         where not exists (

@@ -98,8 +98,7 @@ with document as materialized (
     select d.list, d.ordinal, d.path, d.chat_id, d.octets, d.warnings, d.file_id, d.conversation_id,
            d.profile_id, t.first_at, t.last_at, coalesce(t.messages, 0)::integer as records,
            coalesce(t.body_octets, 0) as body_octets, coalesce(t.digest, 0) as digest,
-           coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone,
-           current_setting('session_replication_role') = 'replica' as has_no_trigger
+           coalesce(t.sequence, 0) as sequence, coalesce(t.no_zone, 0) as no_zone
     from document as d left join total as t using (list)
     where d.profile_id is not null
       and coalesce(t.messages, 0) = jsonb_array_length(
@@ -109,12 +108,13 @@ with document as materialized (
       and d.strings = json_import.strings_per_message() * coalesce(t.messages, 0)
                       + coalesce(t.iso_times, 0)
 ), stored_conversation as (
-    insert into core.conversations (
-        bot_id, conversation_id, profile_id, chat_id, started_at, last_message_at, message_count)
+    insert into core.conversations (bot_id, conversation_id, profile_id, chat_id, started_at)
     overriding system value
-    select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()),
-           case when has_no_trigger then last_at end, has_no_trigger::integer * records
-    from plain
+    select p_bot_id, conversation_id, profile_id, chat_id, least(first_at, now()) from plain
+), total_of_chat as (
+    insert into core.conversation_totals (bot_id, conversation_id, message_count, last_message_at)
+    select p_bot_id, conversation_id, records, last_at from plain
+    where current_setting('session_replication_role') = 'replica'  -- no trigger does it
 ), stored_message as (
     insert into core.messages (
         bot_id, conversation_id, message_id, source_file_id, direction, body, sent_at)

@@ -181,9 +181,15 @@ overriding system value
 select p_bot_id, p_conversation_id,
        nextval((select json_import.sequence_for('core.messages_message_id_seq'))),
        p_file_id, r.direction, r.body, r.sent_at, r.metadata
-from (select * from unnest(p_rows) as r order by r.ordinal) as r
+from (select * from unnest(p_rows) as r order by r.ordinal) as r;
+
+update core.conversations as c
+set started_at = f.first_at
+from (select min(r.sent_at) from unnest(p_rows) as r) as f (first_at)
+where c.bot_id = p_bot_id and c.conversation_id = p_conversation_id and c.started_at > f.first_at
 $func$;
 
 comment on function json_import.insert_messages(
     bigint, bigint, bigint, json_import.message_row[]) is
-    'Stores messages of a file in a conversation, in the order of the file.';
+    'Stores messages of a file in a conversation, in the order of the file. It began with the first
+of them, if not earlier.';

@@ -41,7 +41,8 @@ begin
     end loop;
     perform security.admit(t, 'app_importer', 'select')
     from unnest(array['core.bots', 'core.bot_names']) as t;
-    perform security.admit('core.stale_days', 'app_importer', 'insert');
+    perform security.admit(t, 'app_importer', 'insert')
+    from unnest(array['core.stale_days', 'core.conversation_totals']) as t;
     perform security.admit(t, 'app_importer', 'all')
     from unnest(array['core.girls_profiles', 'core.conversations', 'core.messages']) as t;
 end
@@ -51,7 +52,7 @@ grant usage on schema core, security, audit, performance to app_importer;
 grant select on core.bots, core.bot_names, core.error_code, core.bounds to app_importer;
 grant select, insert, update on core.girls_profiles, core.conversations to app_importer;
 grant select, insert, delete on core.messages to app_importer;
-grant insert on core.stale_days to app_importer;
+grant insert on core.stale_days, core.conversation_totals to app_importer;
 grant usage on sequence core.girls_profiles_profile_id_seq, core.messages_message_id_seq,
                         core.conversations_conversation_id_seq to app_importer;
 grant execute on function

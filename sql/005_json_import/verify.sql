@@ -26,7 +26,8 @@ with result (place, check_name, offenders) as (
             ('json_import.reject', 'app_importer_all'),
             ('json_import.kept_bytes', 'app_importer_all'),
             ('json_import.profile_source', 'app_importer_all'),
-            ('core.stale_days', 'app_importer_insert')
+            ('core.stale_days', 'app_importer_insert'),
+            ('core.conversation_totals', 'app_importer_insert')
         ) as e (relation, policy)
         where not exists (
             select from pg_policy
