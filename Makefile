@@ -64,6 +64,9 @@ bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (
 bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-up (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.queries_bench
 
+bench-writers: .venv/ready-dev ## time many writers at once, in one chat and in several (SCALE=1 is 5 s a run)
+	@.venv/bin/python -m bench.writers_bench
+
 bench-migrate: .venv/ready-dev ## time `runner.py migrate` against psql with the same files
 	@.venv/bin/python -m bench.migrate_bench
 
@@ -89,5 +92,5 @@ clean: ## stop the embedded server; delete .venv and caches (the data in .pgdata
 	@if [ -e .venv/ready ]; then $(RUN) stop; fi
 	@rm -rf .venv .venv-* .scratch .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench-migrate bench-roles bench torture check reset stop clean
+.PHONY: help migrate demo import status setup psql yoyo env test test-all test-pythons bench-import bench-rls bench-audit bench-queries bench-writers bench-migrate bench-roles bench torture check reset stop clean
 PG15 ?= /usr/lib/postgresql/15/bin

@@ -1,6 +1,6 @@
-"""The benches of the import, the audit, the queries and the roles run, report contenders and
-limits, and notice what is not loaded, not left, not logged or not counted; `make bench` writes down
-all."""
+"""The benches of the import, the audit, the queries, the writers and the roles run, report
+contenders and limits, and notice what is not loaded, not left, not logged or not counted;
+`make bench` writes down all."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
 from bench import __main__ as bench
-from bench import audit_bench, import_bench, queries_bench, race, roles_bench
+from bench import audit_bench, import_bench, queries_bench, race, roles_bench, writers_bench
 from bench.measure import Cost, laboratory
 from fleet.screen import Screen
 
@@ -274,3 +274,25 @@ def test_the_roles_bench_has_a_row_for_each_call_at_both_sizes_and_for_each_limi
     for what in roles_bench.LIMITS:
         assert [line for line in lines
                 if re.match(rf"{what}, 20 bots, ms +at most .*reached *$", line, re.I)], what
+
+
+# The writers' -------------------------------------------------------------------
+
+
+@pytest.mark.torture
+def test_the_writers_bench_has_a_row_for_each_shape_and_tells_a_wrong_count(monkeypatch, capsys):
+    if binaries := os.environ.get("TEST_PG_BIN"):
+        monkeypatch.setenv("PG_BIN", binaries)
+    monkeypatch.setattr(tempfile, "tempdir", roomy_folder())
+    with laboratory([("fsync", "off")]) as lab:
+        assert writers_bench.run(lab, 1, 1, Screen()) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for shape in writers_bench.SHAPES:
+            for contender in writers_bench.CONTENDERS:
+                assert [line for line in lines
+                        if re.match(rf"{shape.name} +{contender.name} +\d", line)], shape
+        with lab.connect("audited") as conn:
+            conn.execute("update core.conversation_totals set message_count = message_count + 1")
+        monkeypatch.setattr(writers_bench, "SHAPES", ())
+        monkeypatch.setattr(writers_bench, "prepare", lambda _: [])
+        assert writers_bench.run(lab, 1, 1, Screen()) == 1
