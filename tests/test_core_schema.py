@@ -297,6 +297,17 @@ def test_a_delete_does_not_forget_a_message_that_came_meanwhile(database: Databa
         assert wrong_counters(writer) == []
 
 
+def test_another_text_counts_nothing_and_a_move_is_noted_twice(conn: psycopg.Connection):
+    bot = add_bot(conn)
+    other = add_conversation(conn, bot, 2)
+    record(conn, bot, 1, "2020-01-01")
+    conn.execute("select core_upkeep.fold_counts(%s)", [bot])
+    for change, found in (("body = 'edited'", []), ("conversation_id = %(other)s", [-1, 1])):
+        conn.execute(f"update core.messages set {change}", {"other": other})
+        assert [n for n, in conn.execute("select change from core.uncounted order by 1")] == found
+    assert wrong_counters(conn) == []
+
+
 def test_bulk_inserts_in_opposite_order_do_not_deadlock(database: Database):
     with database.connect() as conn:
         bots = [add_bot(conn) for _ in range(4)]
@@ -390,7 +401,9 @@ def test_a_bot_that_logs_in_needs_not_say_who_it_is(database: Database):
 @pytest.mark.parametrize(("role", "bot"), [
     ("bot_1", 1), ("bot_999999999999999999", 10 ** 18 - 1), ("bot_1000000000000000000", None),
     ("bot_0", None), ("bot_01", None), ("bot_", None), ("bot_1x", None), ("bot_1\n", None),
-    ("Bot_1", None), ("xbot_1", None), ("bot_-1", None), ("bot_١", None)])
+    ("Bot_1", None), ("xbot_1", None), ("bot_-1", None), ("bot_١", None),
+    # what the server itself would read as a number
+    ("bot_1_0", None), ("bot_1 ", None), ("bot_1e1", None), ("bot_1:", None)])
 def test_only_a_login_named_bot_and_number_is_a_bot(
         conn: psycopg.Connection, role: str, bot: int | None):
     if not conn.execute("select from pg_roles where rolname = %s", [role]).fetchone():
