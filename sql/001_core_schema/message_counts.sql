@@ -157,7 +157,7 @@ begin
     -- a row that nobody else writes is the turn: who doesn't get it leaves the work to who has it
     perform from core.bot_names where bot_id = p_bot_id for no key update skip locked;
     if not found then
-        return 0;
+        return 0::bigint;
     end if;
     -- one statement: what is folded, and the messages that are looked at, are of one moment
     with note as (

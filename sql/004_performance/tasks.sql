@@ -18,7 +18,7 @@ as $func$
 declare
     v_bot_id  bigint;
     v_folded  bigint;
-    v_total   bigint := 0;
+    v_total   bigint := 0::bigint;
 begin
     for v_bot_id in
         select b.bot_id
