@@ -11,6 +11,7 @@ from core_rows import (
     MIGRATIONS,
     TABLES,
     add_bot,
+    add_conversation,
     add_task,
     at_once,
     failed_checks,
@@ -287,6 +288,25 @@ def test_maintenance_waits_two_seconds_for_a_lock_and_no_longer(database: Databa
         holder.execute("commit")
         conn.execute("call performance.maintain()")
         assert not any(row[3] for row in states(conn).values())
+
+
+def test_folding_costs_in_step_with_the_notes_of_one_bot(database: Database):
+    read = []
+    with database.connect() as conn:
+        bot = add_bot(conn)
+        chats = [add_conversation(conn, bot, chat) for chat in range(50)]
+        conn.execute("select performance.task_counts()")  # what is read once
+        for number in (20_000, 80_000):
+            conn.execute("insert into core.uncounted (bot_id, conversation_id, change)"
+                         " select %s, (%s::bigint[])[1 + n %% 50], 0"
+                         " from generate_series(1, %s) as n", [bot, chats, number])
+            conn.execute("vacuum analyze core.uncounted")
+            plan = conn.execute("explain (analyze, buffers, format json)"
+                                " select performance.task_counts()").fetchone()[0][0]["Plan"]
+            read.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+            assert conn.execute("select count(*) from core.uncounted").fetchone() == (0,)
+            conn.execute("vacuum core.uncounted")
+        assert read[1] < 5 * read[0], read
 
 
 def test_two_sessions_share_the_work_and_do_nothing_twice(database: Database):

@@ -12,28 +12,14 @@ comment on function performance.task_months() is 'The task months.';
 
 create function performance.task_counts()
 returns text
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_bot_id  bigint;
-    v_folded  bigint;
-    v_total   bigint := 0::bigint;
-begin
-    for v_bot_id in
-        select b.bot_id
-        from core.bots as b
-        where exists (select from core.uncounted as u where u.bot_id = b.bot_id)
-        order by b.bot_id
-    loop
-        loop
-            v_folded := core_upkeep.fold_counts(v_bot_id);
-            v_total := v_total + v_folded;
-            exit when v_folded = 0;
-        end loop;
-    end loop;
-    return format('%s notes folded', v_total);
-end
+-- at once: within a transaction each further step would pass by what the ones before took away; and
+-- a bot that goes on writing is left to the next run
+select format('%s notes folded', coalesce(sum(core_upkeep.fold_counts(b.bot_id, 1000000)), 0))
+from core.bots as b
+where exists (select from core.uncounted as u where u.bot_id = b.bot_id)
 $func$;
 
 comment on function performance.task_counts() is 'The task counts.';
