@@ -19,6 +19,7 @@ REGISTERED = "every table of a bot's rows is registered, as what it is"
 PATHS = "every function pins its search path"
 COLUMNS = "every column is there, with its type (! not null, = default, # identity)"
 NAMED = "every key, check and index is there"
+CHATS = "core.conversation_totals_last_idx"
 BOUNDED = "every domain bounds what it is for"
 OPEN = "no table is open to everybody"
 CALLABLE = "no function can be executed by everybody"
@@ -51,6 +52,9 @@ DAMAGES = [
     ("create index bots_lower_idx on core.bots (lower(name))", LEADING, "core.bots_lower_idx"),
     ("create index messages_body_idx on only core.messages (bot_id, body)",
      "every index is valid", "core.messages_body_idx"),
+    (f"update pg_index set indisvalid = false where indexrelid = '{CHATS}'::regclass",
+     "every index is valid", CHATS),
+    (f"drop index {CHATS}", NAMED, "conversation_totals_last_idx on core.conversation_totals"),
     ("drop index core.messages_sent_at_idx", NAMED, "messages_sent_at_idx on core.messages"),
     ("alter table core.girls_profiles drop constraint girls_profiles_telegram_uq", NAMED,
      "girls_profiles_telegram_uq on core.girls_profiles"),

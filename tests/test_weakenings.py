@@ -315,6 +315,9 @@ GRANTS = [
           ("update", "messages", "bot_id"), ("update", "messages", "message_id"),
           ("update", "messages", "conversation_id"), ("update", "girls_profiles", "message_count"),
           ("update", "conversations", "started_at"), ("update", "girls_profiles", "bot_id"),
+          ("update", "conversation_totals", "message_count"),
+          ("update", "conversation_totals", "last_message_at"),
+          ("insert", "conversation_totals", "message_count"),
           ("insert", "messages", "message_id"), ("insert", "girls_profiles", "message_count"),
           ("insert", "messages", "source_file_id"))),
     ("grant update (direction) on core.messages to app_bot", ACCEPTED,
@@ -631,11 +634,17 @@ AUDIT = [
 ]
 
 CHATS = "core.conversation_totals_last_idx"
+CHATS_IDX = "index conversation_totals_last_idx on core.conversation_totals"
 MONTHLY = "create table core.events (at timestamptz) partition by range (at);" \
           "alter table core.events owner to app_owner"
 TOTAL = "performance.bot_total"
 
 PERFORMANCE = [
+    (f"drop index {CHATS}", ACCEPTED, CHATS_IDX),
+    (f"update pg_index set indisvalid = false where indexrelid = '{CHATS}'::regclass", ACCEPTED,
+     CHATS_IDX),
+    (f"drop index {CHATS}; create index conversation_totals_last_idx on core.conversation_totals"
+     " (bot_id, last_message_at)", ACCEPTED, CHATS_IDX),
     *((statement, FOLLOWED, "follow_bots on core.bots") for statement in (
         "drop trigger follow_bots on core.bots",
         "alter table core.bots disable trigger follow_bots",

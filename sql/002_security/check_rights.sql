@@ -39,9 +39,10 @@ from granted
 where kind = 'level'
   and (privilege_type = 'UPDATE' and column_name in (
            'bot_id', 'profile_id', 'conversation_id', 'message_id', 'message_count',
-           'started_at', 'created_at', 'updated_at', 'source_file_id')
+           'last_message_at', 'started_at', 'created_at', 'updated_at', 'source_file_id')
        or privilege_type = 'INSERT' and column_name in (
-           'message_id', 'message_count', 'created_at', 'updated_at', 'source_file_id'))
+           'message_id', 'message_count', 'last_message_at', 'created_at', 'updated_at',
+           'source_file_id'))
 union all
 select 'nobody has a right on the tokens', count(*) = 0, 'critical', string_agg(shown, ', ')
 from granted
