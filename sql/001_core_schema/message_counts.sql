@@ -173,10 +173,12 @@ begin
           and u.note_id = l.note_id
         returning u.conversation_id, u.change, u.last_at
     ), chat as (
-        select conversation_id, sum(change)::bigint as change, max(last_at) as last_at,
-               bool_or(last_at is null) as is_unsure
-        from note
-        group by conversation_id
+        select n.conversation_id, sum(n.change)::bigint as change, max(n.last_at) as last_at,
+               bool_or(n.last_at is null) as is_unsure, not exists (
+                   select from core.conversations as k
+                   where k.bot_id = p_bot_id and k.conversation_id = n.conversation_id) as is_gone
+        from note as n
+        group by n.conversation_id
     ), counted as (
         update core.conversation_totals as t
         set message_count   = t.message_count + c.change,
@@ -187,17 +189,11 @@ begin
                     where m.bot_id = p_bot_id and m.conversation_id = c.conversation_id)
                 else greatest(t.last_message_at, c.last_at) end
         from chat as c
-        where t.bot_id = p_bot_id and t.conversation_id = c.conversation_id
-          and exists (
-            select from core.conversations as k
-            where k.bot_id = p_bot_id and k.conversation_id = c.conversation_id)
+        where t.bot_id = p_bot_id and t.conversation_id = c.conversation_id and not c.is_gone
     ), ended as (
         delete from core.conversation_totals as t
         using chat as c
-        where t.bot_id = p_bot_id and t.conversation_id = c.conversation_id
-          and not exists (
-            select from core.conversations as k
-            where k.bot_id = p_bot_id and k.conversation_id = c.conversation_id)
+        where t.bot_id = p_bot_id and t.conversation_id = c.conversation_id and c.is_gone
     )
     select count(*) into v_folded from note;
     return v_folded;

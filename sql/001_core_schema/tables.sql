@@ -152,7 +152,7 @@ comment on column core.bot_metrics.reply_p50 is
 comes within a day; counted on the day of the answer; null without one.';
 comment on column core.bot_metrics.reply_p95 is '95th percentile of the same.';
 
--- Narrow, and changed in place: one index entry a fold, at most.
+-- Narrow: a fold changes a row once, however many messages came.
 create table core.conversation_totals (
     bot_id           bigint       not null,
     conversation_id  bigint       not null,
