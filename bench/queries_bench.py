@@ -93,7 +93,7 @@ WRITERS = (
 )
 _WRITTEN = ("select bot_id, conversation_id, direction, body, count(*) from core.messages"
             " where sent_at >= %s group by 1, 2, 3, 4 order by 1, 2, 3, 4")
-_MISCOUNTED = (
+MISCOUNTED = (
     "select count(*) from core.chats as c join (select bot_id, conversation_id, count(*),"
     " max(sent_at) as last_at from core.messages group by 1, 2) as m using (bot_id,"
     " conversation_id) where (c.message_count, c.last_message_at) <> (m.count, m.last_at)")
@@ -192,7 +192,7 @@ def race_writes(lab: Lab, called: race.Arguments, rounds: int, say: Callable[[st
                          for name, rows in written.items() if rows != written[BARE] or not rows]
         for name in (KEPT, "audited"):
             costs.expect(f"{name}: conversations that are counted wrong",
-                         owners[name].execute(_MISCOUNTED).fetchone()[0], 0)
+                         owners[name].execute(MISCOUNTED).fetchone()[0], 0)
     return results
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from bench import measure, race, rls_bench
 from bench.measure import Lab, binaries, laboratory, verdict
-from bench.queries_bench import BARE, KEPT, WRITERS
+from bench.queries_bench import BARE, KEPT, MISCOUNTED, WRITERS
 from bench.race import Contender
 from fleet.screen import Screen
 
@@ -66,10 +66,7 @@ def wrongs(lab: Lab, contender: Contender) -> Iterator[str]:
     with lab.connect(contender.database) as conn:
         met = conn.execute("select pg_stat_force_next_flush(), deadlocks from pg_stat_database"
                            " where datname = current_database()").fetchone()[1]
-        wrong = conn.execute(
-            "select count(*) from core.chats as c where message_count <> (select count(*) from"
-            " core.messages as m where m.bot_id = c.bot_id"
-            " and m.conversation_id = c.conversation_id)").fetchone()[0]
+        wrong = conn.execute(MISCOUNTED).fetchone()[0]
     if met:
         yield f"{contender.name}: {met} deadlocks"
     if wrong and contender.name != BARE:
