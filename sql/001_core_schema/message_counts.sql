@@ -48,21 +48,36 @@ set row_security = on
 set plan_cache_mode = force_generic_plan  -- or each message would cost planning
 as $func$
 declare
-    v_new  record;
+    v_bot_id         bigint;
+    v_first_at       timestamptz;
+    v_is_thousandth  boolean;
 begin
+    -- one message, by far the most frequent, has nothing to sum up
     insert into core.uncounted (bot_id, conversation_id, change, last_at)
-    select bot_id, conversation_id, count(*), max(sent_at)
+    select bot_id, conversation_id, 1, sent_at
     from new_rows
-    group by bot_id, conversation_id;
+    where not exists (select from new_rows offset 1)
+    returning bot_id, last_at, note_id % 1000 = 0 into v_bot_id, v_first_at, v_is_thousandth;
+    if not found then
+        with noted as (
+            insert into core.uncounted (bot_id, conversation_id, change, last_at)
+            select bot_id, conversation_id, count(*), max(sent_at)
+            from new_rows
+            group by bot_id, conversation_id
+            returning bot_id, note_id
+        )
+        select min(bot_id), (select min(sent_at) from new_rows),
+               max(note_id) / 1000 * 1000 >= min(note_id)
+        into v_bot_id, v_first_at, v_is_thousandth
+        from noted;
+    end if;
 
-    select min(bot_id) as bot_id, min(message_id) as message_id, min(sent_at) as first_at into v_new
-    from new_rows;
-    if v_new.first_at < date_trunc('day', now(), 'UTC') then
+    if v_first_at < date_trunc('day', now(), 'UTC') then
         insert into core.stale_days (bot_id, days)
         select bot_id, core.days_of(array_agg(sent_at)) from new_rows group by bot_id;
     end if;
-    if v_new.message_id % 1000 = 0 then
-        perform core_upkeep.fold_if_many(v_new.bot_id);
+    if v_is_thousandth then
+        perform core_upkeep.fold_if_many(v_bot_id);
     end if;
     return null;
 end
@@ -70,7 +85,7 @@ $func$;
 
 comment on function core_upkeep.count_new_messages() is
     'Trigger on core.messages: appends how many each chat got, and the latest one''s time; notes
-days that are over. One statement in a thousand looks whether too much lies unfolded.';
+days that are over. One note in a thousand makes its writer look whether too many lie unfolded.';
 
 create function core_upkeep.count_deleted_messages()
 returns trigger

@@ -2,11 +2,14 @@
 
 create function audit.to_correlation_id(p_text text)
 returns uuid
-language plpgsql immutable
+language plpgsql immutable strict
 set search_path = pg_catalog, pg_temp
 as $func$
 begin
-    if p_text !~* '^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$' then
+    if p_text = '' then
+        return null;  -- as a setting is after the transaction that set it
+    end if;
+    if left(p_text, 100) !~* '^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$' then
         raise exception using
             errcode = 'MB204',
             message = format('app.correlation_id is %L, which is no uuid', left(p_text, 100)),
@@ -17,11 +20,12 @@ end
 $func$;
 
 comment on function audit.to_correlation_id(text) is
-    'The setting app.correlation_id as a uuid. MB204: it is none.';
+    'The setting app.correlation_id as a uuid; null of none. MB204: no uuid.';
 
 -- transaction_id comes first, so that a transaction has one before it draws an entry_id: audit.seal
 -- counts on it. No constraint beyond NOT NULL and no partial index: the server would prepare their
--- expressions anew for every statement, at a third of what an entry costs.
+-- expressions anew for every statement, at a third of what an entry costs. The same goes for calls
+-- in defaults: they are few.
 create table audit.security_audit_log (
     transaction_id    bigint       not null default txid_current(),
     entry_id          bigint       generated always as identity,
@@ -30,10 +34,8 @@ create table audit.security_audit_log (
     first_key         bigint,
     last_key          bigint,
     correlation_id    uuid         not null
-        default case when current_setting('app.correlation_id', true) <> ''
-                     then audit.to_correlation_id(
-                         left(current_setting('app.correlation_id', true), 100))
-                     else lpad(to_hex(txid_current()), 32, '0')::uuid end,
+        default coalesce(audit.to_correlation_id(current_setting('app.correlation_id', true)),
+                         lpad(to_hex(txid_current()), 32, '0')::uuid),
     row_count         integer      not null default 1,
     is_block          boolean      not null default false,
     operation         text         not null,

@@ -176,6 +176,8 @@ drop function audit.stale_captures(regclass);
 drop function audit.capture_name(regclass, text);
 drop function audit.capture_source(regclass, text, text);
 drop function audit.update_source(regclass, text);
+drop function audit.update_of_one_row();
+drop function audit.update_changes(regclass, text);
 drop function audit.update_sides(regclass, text);
 drop function audit.update_parts(regclass, text);
 drop function audit.update_columns(regclass, text);

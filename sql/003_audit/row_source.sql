@@ -20,7 +20,7 @@ from (
 ) as p (parts)
 cross join lateral regexp_matches($source$
 declare
-    v_at  timestamptz := clock_timestamp();
+    v_at  timestamptz := clock_timestamp();{variables}
 begin
     if to_regclass({months} || to_char(v_at at time zone 'UTC', 'YYYY"m"MM')) is null then
         perform audit.ensure_month(v_at);
