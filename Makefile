@@ -61,8 +61,11 @@ bench-rls: .venv/ready-dev ## time the policies against a bot_id in every WHERE 
 bench-audit: .venv/ready-dev ## time the audit against the same work unaudited (SCALE=1 is 200,000 messages at once)
 	@.venv/bin/python -m bench.audit_bench
 
-bench-queries: .venv/ready-dev ## time what a bot asks and writes, and the roll-up (SCALE=1 is 2 million messages)
+bench-queries: .venv/ready-dev ## time what a bot asks, and the roll-up (SCALE=1 is 2 million messages)
 	@.venv/bin/python -m bench.queries_bench
+
+bench-messages: .venv/ready-dev ## time and count what one message costs, beside bare tables (SCALE=1 is 200,000 messages)
+	@.venv/bin/python -m bench.messages_bench
 
 bench-writers: .venv/ready-dev ## time many writers at once, in one chat and in several (SCALE=1 is 5 s a run)
 	@.venv/bin/python -m bench.writers_bench

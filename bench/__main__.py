@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.measure import PROJECT, binaries, verdict
 from fleet.screen import Screen
 
-BENCHES = ("import", "rls", "audit", "queries", "writers", "migrate", "roles")
+BENCHES = ("import", "rls", "audit", "queries", "messages", "writers", "migrate", "roles")
 RESULTS = Path(os.environ.get("RESULTS") or PROJECT / "bench/RESULTS.md")
 PROGRESS = re.compile(r"(\w+: )?round \d+ of \d+|\w+: \d+ rounds")  # of no use afterwards
 MISSED = verdict(False)

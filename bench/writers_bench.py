@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 from bench import measure, race, rls_bench
 from bench.measure import Lab, binaries, laboratory, verdict
-from bench.queries_bench import BARE, KEPT, MISCOUNTED, WRITERS
+from bench.messages_bench import AUDITED, BARE, INSERTERS, KEPT, MISCOUNTED
 from bench.race import Contender
 from fleet.screen import Screen
 
-CONTENDERS = tuple(c for c in WRITERS if c.name in (BARE, KEPT, "audited"))
+CONTENDERS = tuple(c for c in INSERTERS if c.name in (BARE, KEPT, AUDITED))
 CHATS, BOT = 5, "bot_1"
 INSERT = "insert into core.messages (conversation_id, direction, body) values ({}, 'in', 'x');\n"
 RECORD = "select core.record_message({}, 'in', 'x');\n"

@@ -1,5 +1,5 @@
-"""The benches of the import, the audit, the queries, the writers and the roles run, report
-contenders and limits, and notice what is not loaded, not left, not logged or not counted;
+"""The benches of the import, the audit, the queries, one message, the writers and the roles run,
+report contenders and limits, and notice what is not loaded, not left, not logged or not counted;
 `make bench` writes down all."""
 
 import os
@@ -15,7 +15,15 @@ from conftest import PROJECT, roomy_folder
 from import_helpers import EXAMPLES, NO_LOG, run_import
 
 from bench import __main__ as bench
-from bench import audit_bench, import_bench, queries_bench, race, roles_bench, writers_bench
+from bench import (
+    audit_bench,
+    import_bench,
+    messages_bench,
+    queries_bench,
+    race,
+    roles_bench,
+    writers_bench,
+)
 from bench.measure import Cost, laboratory
 from fleet.screen import Screen
 
@@ -176,37 +184,26 @@ def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit
     ours = (queries_bench.OURS, queries_bench.DEFAULT)
     for row in (*(f"{read} +{re.escape(contender.name)}" for read in reads
                   for contender in queries_bench.READERS),
-                *(f"insert of a message +{contender.name}" for contender in queries_bench.WRITERS),
                 *(f"{which}, {state}" for which in ("two days", "all days")
                   for state in ("unchanged", "rows missing")),
                 *(f"all bots +{size}" for size in ("3 +200", "10 +200", "10 +2,000"))):
         assert sum(re.match(rf"{row}  .*\d$", line) is not None for line in lines) == 1, row
-    for what in (*(f"{read}, {name}" for read in reads for name in ours),
-                 "insert of a message, unaudited, of bare",
-                 "insert of a message, unaudited, of bare, stretch",
+    for what in (*(f"{read}, {name}{more}" for read in reads for name in ours
+                   for more in ("", ", stretch")),
                  "roll-up of two days, unchanged, of all",
                  "roll-up of two days, rows missing, of all",
                  "summary, 200 messages, ms", "summary, 2,000 messages, ms"):
         assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
 
 
-def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked, capsys):
+def test_the_queries_bench_fails_if_the_summary_counts_otherwise(asked, capsys):
     run, lab = asked
-    with lab.connect("bare_flat") as conn:
-        conn.execute("create function public.lose() returns trigger language plpgsql as"
-                     " 'begin new.body := ''lost''; return new; end'")
-        conn.execute("create trigger lose before insert on core.messages for each row"
-                     " execute function public.lose()")
-    with lab.connect("unaudited") as conn:
-        conn.execute("alter table core.messages disable trigger count_new_messages")
     with lab.connect("tenth") as conn:
         conn.execute("update performance.bot_total set messages_in = messages_in + 1")
     assert run() == 1
     said = capsys.readouterr().err
-    assert "bare, no partitions left other messages than bare" in said
-    assert "unaudited: conversations that are counted wrong: " in said
     assert "summary of tenth: bots and messages: (10, 210), not (10, 200)" in said
-    assert said.count("warning:") == 3
+    assert said.count("warning:") == 1
 
 
 def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):
@@ -217,6 +214,62 @@ def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys
     said = capsys.readouterr().err
     assert "our policy returns other rows for bot_metrics of 30 days (prepared, bot 3)" in said
     assert said.count("warning:") == said.count("returns other rows for bot_metrics") == 2
+
+
+# One message's ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written():
+    """A laboratory for the bench of one message, in which every series is short."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        if binaries := os.environ.get("TEST_PG_BIN"):
+            patch.setenv("PG_BIN", binaries)
+        for name, value in (("BOTS", 3), ("PLACES", (1, 3)), ("FEW", 2), ("MANY", 4)):
+            patch.setattr(messages_bench, name, value)
+        patch.setattr(race, "SERIES", 0)  # ten calls each
+        if not os.environ.get("TORTURE"):  # a minute of valgrind
+            patch.setattr(messages_bench, "valgrind", lambda: None)
+        patch.setattr(tempfile, "tempdir", roomy_folder())
+        lab = stack.enter_context(laboratory((*messages_bench.SETTINGS, ("fsync", "off"))))
+        called = messages_bench.prepare(lab, 300)
+
+        def run() -> int:
+            lab.server.start()
+            return messages_bench.run(lab, called, 1, Screen())
+        yield run, lab
+
+
+def test_the_messages_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(written, capsys):
+    run, _ = written
+    assert run() == 0, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    lines = [line.rstrip() for line in out.splitlines()]
+    for operation, contenders in messages_bench.RACES:
+        for contender in contenders:
+            assert sum(re.match(rf"{operation.name} +{contender.name}  .*\d$", line) is not None
+                       for line in lines) == 1, (operation.name, contender.name, lines)
+    for operation, name, base, *_ in messages_bench.LIMITS:
+        assert [line for line in lines if re.match(
+            rf"{operation.name}, {name}, of {base} +at most .* (NOT )?REACHED$", line, re.I)]
+    counted = [line for line in lines if re.match(r"insert.* \d\d+,\d{3} ", line)]
+    assert bool(counted) == ("valgrind is not installed" not in err)
+
+
+def test_the_messages_bench_fails_if_something_is_left_or_counted_otherwise(written, capsys):
+    run, lab = written
+    lab.server.start()
+    with lab.connect("bare_today") as conn:
+        conn.execute("create function public.lose() returns trigger language plpgsql as"
+                     " 'begin new.body := ''lost''; return new; end'")
+        conn.execute("create trigger lose before insert on core.messages for each row"
+                     " execute function public.lose()")
+    with lab.connect("unaudited") as conn:
+        conn.execute("alter table core.messages disable trigger count_new_messages")
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "insert of a message: bare, with domains left other messages than bare" in said
+    assert re.search(r"core.record_message: unaudited counted \d+ chats wrong", said)
 
 
 # All of them --------------------------------------------------------------------

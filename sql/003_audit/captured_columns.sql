@@ -31,13 +31,25 @@ comment on column audit.marked_column.mark is
     'secret: never in the log, a salted digest shows that it changed. derived: kept by triggers from
 other rows; an UPDATE of nothing else is not logged.';
 
+create function audit.salt_octets()
+returns bytea
+language sql immutable  -- since the salt never changes: it is read once a plan, not by each row
+set search_path = pg_catalog, pg_temp
+as $func$
+select salt from audit.salt
+$func$;
+
+comment on function audit.salt_octets() is
+    'The salt, for the functions that record changes. Declared immutable, so that a plan that is kept
+has it; nothing changes audit.salt.';
+
 create function audit.digest_sql(p_text text)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $func$
-select format('''sha256:'' || encode(sha256((select s.salt from audit.salt as s) '
-              '|| convert_to(%s, ''UTF8'')), ''base64'')', p_text)
+select format('''sha256:'' || encode(sha256(audit.salt_octets() || convert_to(%s, ''UTF8'')), '
+              '''base64'')', p_text)
 $func$;
 
 comment on function audit.digest_sql(text) is 'SQL for the salted digest of a text.';

@@ -190,6 +190,7 @@ drop function audit.key_sql(regclass, text);
 drop function audit.row_digest_sql(regclass, text);
 drop function audit.captured_columns(regclass, text);
 drop function audit.digest_sql(text);
+drop function audit.salt_octets();
 drop table audit.marked_column;
 drop table audit.capture;
 -- What is on record -----------------------------------------------------------
