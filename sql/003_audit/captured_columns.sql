@@ -40,8 +40,8 @@ select salt from audit.salt
 $func$;
 
 comment on function audit.salt_octets() is
-    'The salt, for the functions that record changes. Declared immutable, so that a plan that is kept
-has it; nothing changes audit.salt.';
+    'The salt, for the functions that record changes. Declared immutable, so that a plan that is
+kept has it; nothing changes audit.salt.';
 
 create function audit.digest_sql(p_text text)
 returns text
