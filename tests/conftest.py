@@ -109,7 +109,8 @@ def private_server(binaries: Path | None = None, dbname: str = "fleet"
         own = server.Server(
             binaries, Path(folder) / "server", dbname,
             settings=(("fsync", "off"), ("max_connections", "200"), ("log_statement", "all"),
-                      ("log_min_duration_statement", "-1"), ("max_wal_size", "128MB")))
+                      ("log_min_duration_statement", "-1"), ("max_wal_size", "128MB"),
+                      ("max_prepared_transactions", "5")))
         own.start()
         try:
             yield own
