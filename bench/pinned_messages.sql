@@ -52,7 +52,10 @@ begin
 end
 $pinned$;
 
-insert into core.pinned overriding system value select * from core.messages;
+insert into core.pinned overriding system value
+select bot_id, conversation_id, message_id, sent_at, created_at, updated_at, source_file_id,
+       direction, body, metadata
+from core.messages;
 select setval(pg_get_serial_sequence('core.pinned', 'message_id'), max(message_id))
 from core.messages;
 grant select, insert, update on core.pinned to app_bot;

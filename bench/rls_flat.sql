@@ -32,8 +32,8 @@ begin
         end loop;
     end loop;
     for v_key in select * from core.foreign_keys() loop
-        execute format('alter table core.%I add foreign key (%s) references core.%I (%2$s)',
-                       v_key.child, v_key.key_columns, v_key.parent);
+        execute format('alter table core.%I add foreign key (%s) references core.%I (%s)',
+                       v_key.child, v_key.key_columns, v_key.parent, v_key.parent_columns);
     end loop;
     execute 'create view core.chats as ' || v_chats;
     perform setval(pg_get_serial_sequence('core.messages', 'message_id'), max(message_id))

@@ -98,9 +98,9 @@ def readers(database: Database, bots: list[int]) -> Iterator[psycopg.Connection]
         yield conn
 
 
-def kill(database: Database, conn: psycopg.Connection) -> None:
+def kill(database: Database, victim: psycopg.Connection, witness: psycopg.Connection) -> None:
     """Ends a session's backend as a crash does: the server ends all others and recovers."""
-    os.kill(conn.info.backend_pid, signal.SIGKILL)
+    os.kill(victim.info.backend_pid, signal.SIGKILL)
 
     def answers() -> bool:
         with suppress(psycopg.OperationalError), database.connect() as own:
@@ -109,11 +109,11 @@ def kill(database: Database, conn: psycopg.Connection) -> None:
 
     def noticed() -> bool:
         try:
-            conn.execute("select")
+            witness.execute("select")
         except psycopg.OperationalError:
             return True
         return False
-    until(noticed, "the session is gone")
+    until(noticed, "the server knows")
     until(answers, "the server has recovered")
 
 
@@ -145,7 +145,7 @@ def test_counts_are_exact_after_each_step_of_random_histories(own_database: Data
                 asked[0].execute(f"{name} '{prepared.pop(chance.randrange(len(prepared)))}'")
             elif number % KILLED == KILLED - 1 and chance.random() < 0.5:
                 name = "kill"
-                kill(own_database, session.conn)
+                kill(own_database, session.conn, asked[0])
                 for other in sessions:
                     other.conn.close()
                     other.renew()

@@ -16,9 +16,11 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 \ir routine_names.sql
 \ir time_range.sql
 \ir bounds.sql
+\ir domains.sql
 
 -- What a bot keeps
 \ir bot_tables.sql
+\ir message_kinds.sql
 \ir tables.sql
 \ir indexes.sql
 
@@ -40,7 +42,10 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 
 -- What a bot reads and calls
 \ir chats.sql
+\ir contacts.sql
 \ir record_message.sql
+\ir message_changes.sql
+\ir read_messages.sql
 
 -- Who may call what
 \ir rights.sql

@@ -3,8 +3,8 @@
 create view core.chats
 with (security_invoker = true)
 as
-select c.bot_id, c.conversation_id, c.profile_id, c.chat_id, c.started_at, l.message_count,
-       l.last_message_at, c.metadata
+select c.bot_id, c.conversation_id, c.profile_id, c.chat_id, c.thread_id, c.type, c.title,
+       c.started_at, l.message_count, l.last_message_at, c.metadata
 from (
     -- as bare as it is: the first page of a list is read from the index in the list's order
     select t.bot_id, t.conversation_id, t.message_count, t.last_message_at, false as is_newer

@@ -1,20 +1,22 @@
 -- Which leaves there are, and how they are called.
 
 create function core.foreign_keys()
-returns table (child text, parent text, key_columns text)
+returns table (child text, parent text, key_columns text, parent_columns text)
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $func$
 values
-    ('girls_profiles', 'bots',           'bot_id'),
-    ('conversations',  'girls_profiles', 'bot_id, profile_id'),
-    ('messages',       'conversations',  'bot_id, conversation_id'),
-    ('bot_metrics',    'bots',           'bot_id')
+    ('girls_profiles', 'bots',           'bot_id',                  'bot_id'),
+    ('conversations',  'girls_profiles', 'bot_id, profile_id',      'bot_id, profile_id'),
+    ('messages',       'conversations',  'bot_id, conversation_id', 'bot_id, conversation_id'),
+    ('messages',       'girls_profiles', 'bot_id, sender_id',       'bot_id, profile_id'),
+    ('bot_metrics',    'bots',           'bot_id',                  'bot_id')
 $func$;
 
 comment on function core.foreign_keys() is
-    'The foreign keys of schema core, parents first: (child, parent, key_columns). They run from
-leaf to leaf, which guarantees the same as keys between the parents at half of their cost.';
+    'The foreign keys of schema core, parents first: (child, parent, key_columns, parent_columns).
+They run from leaf to leaf, which guarantees the same as keys between the parents at half of their
+cost.';
 
 create function core.leaf_name(p_table regclass, p_suffix text)
 returns text

@@ -43,7 +43,7 @@ declare
     v_key   record;
 begin
     for v_key in
-        select k.parent, k.key_columns
+        select k.parent, k.key_columns, k.parent_columns
         from core.foreign_keys() as k
         where format('core.%I', k.child)::regclass = p_table
           and not exists (
@@ -52,15 +52,16 @@ begin
             where c.conrelid = v_leaf and c.conname = k.parent || '_fk')
     loop
         execute format(
-            'alter table %1$s add constraint %2$I foreign key (%3$s) references %4$s (%3$s)',
+            'alter table %s add constraint %I foreign key (%s) references %s (%s)',
             v_leaf, v_key.parent || '_fk', v_key.key_columns,
-            core.leaf_name(format('core.%I', v_key.parent), 'p' || p_remainder)::regclass);
+            core.leaf_name(format('core.%I', v_key.parent), 'p' || p_remainder)::regclass,
+            v_key.parent_columns);
     end loop;
 end
 $func$;
 
 comment on function core.ensure_keys(regclass, integer) is
-    'Gives a hash leaf the foreign keys that it lacks. The parent''s leaf must exist.';
+    'Gives a hash leaf the foreign keys that it lacks. The parents'' leaves must exist.';
 
 create function core.make_leaf(p_table regclass, p_remainder integer)
 returns regclass
@@ -98,14 +99,16 @@ from core.hash_tables() with ordinality as t (relation, place)
 left join lateral (
     select leaf from core.leaves(t.relation) where bound like '% remainder ' || p_remainder || ')'
 ) as l on true
-left join core.foreign_keys() as k on format('core.%I', k.child)::regclass = t.relation
-left join pg_constraint as c on c.conrelid = l.leaf and c.conname = k.parent || '_fk'
-where l.leaf is null or k.parent is not null and c.oid is null
+where l.leaf is null or exists (
+    select
+    from core.foreign_keys() as k
+    where format('core.%I', k.child)::regclass = t.relation and not exists (
+        select from pg_constraint as c where c.conrelid = l.leaf and c.conname = k.parent || '_fk'))
 order by t.place
 $func$;
 
 comment on function core.missing_leaves(integer) is
-    'The tables, parents first, that have no leaf for this remainder, or one without its foreign
+    'The tables, parents first, that have no leaf for this remainder, or one that lacks a foreign
 key.';
 
 create function core.ensure_leaves(p_bot_id bigint)

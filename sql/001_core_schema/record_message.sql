@@ -1,117 +1,5 @@
 -- Recording a message, with its contact and its conversation.
 
-create function core.ensure_contact(p_bot_id bigint, p_chat_id bigint, p_name text)
-returns bigint
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $func$
-declare
-    v_profile_id  bigint;
-begin
-    select profile_id into v_profile_id
-    from core.girls_profiles
-    where bot_id = p_bot_id and chat_id = p_chat_id
-    order by profile_id
-    limit 1;
-    if found then
-        return v_profile_id;
-    end if;
-
-    if not exists (select from core.bots where bot_id = p_bot_id) then
-        raise exception using
-            errcode = 'MB003',
-            message = format('there is no bot %s', coalesce(p_bot_id::text, '(null)')),
-            detail  = format('Login %s, role %s.', session_user, current_user),
-            hint    = 'Log in as a bot, or pass p_bot_id; bots are listed in core.bots.';
-    end if;
-
-    -- in a private chat Telegram's chat_id is the person's own id
-    insert into core.girls_profiles (bot_id, telegram_id, chat_id, name)
-    values (p_bot_id, p_chat_id, p_chat_id, p_name)
-    on conflict (bot_id, telegram_id) do nothing
-    returning profile_id into v_profile_id;
-    if not found then
-        select profile_id into v_profile_id
-        from core.girls_profiles
-        where bot_id = p_bot_id and telegram_id = p_chat_id;
-    end if;
-    return v_profile_id;
-end
-$func$;
-
-comment on function core.ensure_contact(bigint, bigint, text) is
-    'profile_id of the contact of a chat, made if there is none (the name is for a new one only).
-Safe against a concurrent first message. MB003: unknown bot.';
-
-create function core.ensure_conversation(
-    p_bot_id      bigint,
-    p_chat_id     bigint,
-    p_name        text,
-    p_started_at  timestamptz default now()
-)
-returns bigint
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $func$
-declare
-    v_conversation_id  bigint;
-begin
-    select conversation_id into v_conversation_id
-    from core.conversations
-    where bot_id = p_bot_id and chat_id = p_chat_id;
-    if found then
-        return v_conversation_id;
-    end if;
-
-    insert into core.conversations (bot_id, profile_id, chat_id, started_at)
-    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name), p_chat_id,
-            least(p_started_at, now()))
-    on conflict (bot_id, chat_id) do nothing
-    returning conversation_id into v_conversation_id;
-    if not found then
-        select conversation_id into v_conversation_id
-        from core.conversations
-        where bot_id = p_bot_id and chat_id = p_chat_id;
-    end if;
-    return v_conversation_id;
-end
-$func$;
-
-comment on function core.ensure_conversation(bigint, bigint, text, timestamptz) is
-    'conversation_id of a chat, made with its contact if there is none; a new one began at
-p_started_at, or now if that is later. MB003: unknown bot.';
-
-create function core.record_message(
-    p_chat_id    bigint,
-    p_direction  text,
-    p_body       text,
-    p_sent_at    timestamptz default now(),
-    p_name       text        default null,
-    p_bot_id     bigint      default core.current_bot_id()
-)
-returns bigint
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $func$
-declare
-    v_sent_at     timestamptz := coalesce(p_sent_at, now());
-    v_message_id  bigint;
-begin
-    perform core.check_message(p_chat_id, p_direction, p_body, v_sent_at);
-    insert into core.messages (bot_id, conversation_id, direction, body, sent_at)
-    values (
-        p_bot_id, core.ensure_conversation(p_bot_id, p_chat_id, p_name, v_sent_at),
-        p_direction, p_body, v_sent_at)
-    returning message_id into v_message_id;
-    return v_message_id;
-end
-$func$;
-
-comment on function core.record_message(bigint, text, text, timestamptz, text, bigint) is
-    'Records one message and returns its message_id; makes the contact (named p_name) and the
-conversation if the chat is new. Fifty concurrent first messages make one contact. A bot leaves
-p_bot_id out. MB003: unknown bot; MB004: a value no message can have.';
-
 create function core.check_message(
     p_chat_id    bigint,
     p_direction  text,
@@ -127,7 +15,7 @@ declare
         when p_chat_id is null then 'chat_id is null'
         when p_body is null then 'body is null'
         when p_direction is null or p_direction not in ('in', 'out')
-            then format('direction is %s, not in or out', quote_nullable(p_direction))
+            then format('direction is %s, not in or out', quote_nullable(left(p_direction, 100)))
         when p_sent_at < core.first_time() or p_sent_at >= core.end_time()
             then format('sent_at is %s, not between %s', p_sent_at, core.storable_years())
     end;
@@ -145,3 +33,135 @@ $func$;
 comment on function core.check_message(bigint, text, text, timestamptz) is
     'Raises MB004 with the value if no message can have it, so that a bot gets our error and not a
 constraint''s name.';
+
+create function core.ensure_conversation(
+    p_bot_id      bigint,
+    p_chat_id     bigint,
+    p_name        text,
+    p_started_at  timestamptz  default now(),
+    p_thread_id   bigint       default 0
+)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_conversation_id  bigint;
+begin
+    select conversation_id into v_conversation_id
+    from core.conversations
+    where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = p_thread_id;
+    if found then
+        return v_conversation_id;
+    end if;
+
+    insert into core.conversations (bot_id, profile_id, chat_id, thread_id, started_at)
+    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name, p_started_at),
+            p_chat_id, p_thread_id, least(p_started_at, now()))
+    on conflict (bot_id, chat_id, thread_id) do nothing
+    returning conversation_id into v_conversation_id;
+    if not found then
+        select conversation_id into v_conversation_id
+        from core.conversations
+        where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = p_thread_id;
+    end if;
+    return v_conversation_id;
+end
+$func$;
+
+comment on function core.ensure_conversation(bigint, bigint, text, timestamptz, bigint) is
+    'conversation_id of a chat (p_thread_id: of a thread of it), made with its contact if there is
+none; a new one began at p_started_at, or now if that is later. MB003: unknown bot.';
+
+create function core.record_message(
+    p_chat_id      bigint,
+    p_direction    text,
+    p_body         text,
+    p_sent_at      timestamptz  default now(),
+    p_name         text         default null,
+    p_bot_id       bigint       default core.current_bot_id(),
+    p_external_id  text         default null,
+    p_sender_id    bigint       default null,
+    p_reply_to     text         default null,
+    p_kind         text         default null,
+    p_metadata     jsonb        default null,
+    p_username     text         default null,
+    p_language     text         default null,
+    p_thread_id    bigint       default 0
+)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_sent_at          timestamptz := coalesce(p_sent_at, now());
+    v_kind             text;
+    v_conversation_id  bigint;
+    v_profile_id       bigint;
+    v_sender_id        bigint;
+    v_message_id       bigint;
+begin
+    if p_chat_id is null or p_body is null or p_direction is null
+       or p_direction not in ('in', 'out')
+       or v_sent_at < core.first_time() or v_sent_at >= core.end_time() then
+        perform core.check_message(p_chat_id, p_direction, p_body, v_sent_at);
+    end if;
+
+    select conversation_id, profile_id into v_conversation_id, v_profile_id
+    from core.conversations
+    where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = coalesce(p_thread_id, 0);
+    if not found then
+        v_conversation_id := core.ensure_conversation(
+            p_bot_id, p_chat_id, case when p_sender_id is null then p_name end, v_sent_at,
+            coalesce(p_thread_id, 0));
+        select profile_id into v_profile_id
+        from core.conversations
+        where bot_id = p_bot_id and conversation_id = v_conversation_id;
+    elsif p_external_id is not null then
+        select message_id into v_message_id
+        from core.messages
+        where bot_id = p_bot_id and conversation_id = v_conversation_id
+          and external_id = p_external_id;
+        if found then
+            return v_message_id;
+        end if;
+    end if;
+
+    if coalesce(p_sender_id::text, p_name, p_username, p_language) is not null then
+        v_sender_id := core.note_sender(
+            p_bot_id, v_profile_id, p_sender_id, p_name, p_username, p_language, v_sent_at);
+    end if;
+    if p_kind is not null then
+        v_kind := core.known_kind(p_kind);
+    end if;
+
+    insert into core.messages (
+        bot_id, conversation_id, direction, body, sent_at, external_id, sender_id, reply_to, kind,
+        metadata)
+    values (
+        p_bot_id, v_conversation_id, p_direction, p_body, v_sent_at, p_external_id, v_sender_id,
+        p_reply_to, v_kind,
+        case when v_kind = 'other' and p_kind <> 'other'
+             then jsonb_build_object('kind', p_kind) || coalesce(p_metadata, '{}')
+             else p_metadata end)
+    on conflict (bot_id, conversation_id, external_id) where external_id is not null do nothing
+    returning message_id into v_message_id;
+    if not found then  -- another process was faster
+        v_message_id := (core.find_message(
+            p_bot_id, p_chat_id, p_thread_id, p_external_id)).message_id;
+    end if;
+    return v_message_id;
+end
+$func$;
+
+comment on function core.record_message(
+    bigint, text, text, timestamptz, text, bigint, text, bigint, text, text, jsonb, text, text,
+    bigint) is
+    'Records one message and returns its message_id; makes the contact and the conversation if the
+chat is new. Fifty concurrent first messages make one contact. With p_external_id, the messenger''s
+id of the message, a second delivery writes nothing and returns the same message_id. p_sender_id:
+who said it in a group, by the messenger''s number. p_name, p_username and p_language are the
+sender''s, or without one the chat''s own contact''s, and are written down when they changed.
+p_reply_to: the external id of what it answers. p_kind: a row of core.message_kind; any other word
+becomes other, and stays in metadata.kind. p_thread_id: a topic of the group. A bot leaves p_bot_id
+out. MB003: unknown bot; MB004: a value no message can have.';

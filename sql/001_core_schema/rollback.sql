@@ -27,10 +27,21 @@ $guard$;
 
 -- What a bot reads and calls --------------------------------------------------
 
-drop function core.record_message(bigint, text, text, timestamptz, text, bigint);
+drop function core.read_messages(bigint, bigint, integer, bigint, bigint);
+drop function core.record_delivery(bigint, text, text, bigint, bigint);
+drop function core.record_deletion(bigint, text, timestamptz, bigint, bigint);
+drop function core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint);
+drop function core.find_message(bigint, bigint, bigint, text);
+drop function core.record_message(
+    bigint, text, text, timestamptz, text, bigint, text, bigint, text, text, jsonb, text, text,
+    bigint);
+drop function core.ensure_conversation(bigint, bigint, text, timestamptz, bigint);
 drop function core.check_message(bigint, text, text, timestamptz);
-drop function core.ensure_conversation(bigint, bigint, text, timestamptz);
-drop function core.ensure_contact(bigint, bigint, text);
+drop function core.note_sender(bigint, bigint, bigint, text, text, text, timestamptz);
+drop function core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint);
+drop function core.renew_contact(bigint, bigint, text, text, text, boolean, text);
+drop function core.ensure_contact(bigint, bigint, text, timestamptz);
+drop function core.require_bot(bigint);
 drop view core.chats;
 
 -- What a rollback throws away -------------------------------------------------
@@ -91,6 +102,8 @@ drop table core.uncounted;
 drop table core.conversation_totals;
 drop table core.bot_metrics;
 drop table core.messages;
+drop function core.known_kind(text);
+drop table core.message_kind;
 drop table core.conversations;
 drop table core.girls_profiles;
 drop table core.bot_names;

@@ -46,10 +46,15 @@ create table core.girls_profiles (
     telegram_id           bigint       not null,
     chat_id               bigint       not null,
     last_activity         core.girls_profiles_last_activity,
+    first_seen_at         core.girls_profiles_first_seen_at,
     created_at            timestamptz  not null default now(),
     updated_at            timestamptz  not null default now(),
     message_count         integer      not null default 0,
+    is_bot                boolean,
+    standing              core.girls_profiles_standing not null default 'reachable',
     name                  core.girls_profiles_name,
+    username              core.girls_profiles_username,
+    language              core.girls_profiles_language,
     previous_response_id  core.girls_profiles_previous_response_id,
     summary               core.girls_profiles_summary  not null default '{}',
     profile               core.girls_profiles_profile  not null default '{}',
@@ -67,6 +72,15 @@ comment on column core.girls_profiles.chat_id is 'The chat in which the bot met 
 comment on column core.girls_profiles.last_activity is
     'When the bot last noted the person as active; the time of the last message is in
 core.chats.';
+comment on column core.girls_profiles.first_seen_at is
+    'Time of the first message that made the contact known; null of one that came by a file.';
+comment on column core.girls_profiles.is_bot is 'Whether it is a program; null: not told.';
+comment on column core.girls_profiles.standing is
+    'reachable; blocked: the contact blocked the bot; left: the contact left, or removed the bot.';
+comment on column core.girls_profiles.username is
+    'The contact''s public name in the messenger, without @; the contact may change it.';
+comment on column core.girls_profiles.language is
+    'What the contact''s program says of its language, as an IETF tag: de, pt-br.';
 comment on column core.girls_profiles.message_count is
     'What the bot noted when it last wrote this row; the count of messages is in core.chats.';
 comment on column core.girls_profiles.previous_response_id is
@@ -81,17 +95,28 @@ create table core.conversations (
     conversation_id  bigint       generated always as identity,
     profile_id       bigint       not null,
     chat_id          bigint       not null,
+    thread_id        bigint       not null default 0,
     started_at       core.conversations_started_at  not null default now(),
     created_at       timestamptz  not null default now(),
     updated_at       timestamptz  not null default now(),
+    type             core.conversations_type,
+    title            core.conversations_title,
     metadata         core.conversations_metadata    not null default '{}',
 
     constraint conversations_pk      primary key (bot_id, conversation_id),
-    constraint conversations_chat_uq unique (bot_id, chat_id)
+    constraint conversations_chat_uq unique (bot_id, chat_id, thread_id)
 ) partition by hash (bot_id);
 
 comment on table core.conversations is
-    'One row per chat; its messages are in core.messages, how many they are core.chats says.';
+    'One row per chat, or thread of a chat; its messages are in core.messages, how many they are
+core.chats says.';
+comment on column core.conversations.profile_id is
+    'The contact whom the chat is with; of a group the one that stands for the group.';
+comment on column core.conversations.thread_id is
+    'Topic of a group that has topics, by the messenger''s number; 0: the chat itself.';
+comment on column core.conversations.type is
+    'private, group, supergroup or channel; null: not told.';
+comment on column core.conversations.title is 'What a group or channel calls itself.';
 comment on column core.conversations.started_at is
     'When the chat began: when the row was made, or what the bot or an imported file says.';
 comment on column core.conversations.metadata is
@@ -106,17 +131,40 @@ create table core.messages (
     created_at       timestamptz  not null default now(),
     updated_at       timestamptz  not null default now(),
     source_file_id   bigint,
+    sender_id        bigint,
+    edited_at        core.messages_edited_at,
+    deleted_at       core.messages_deleted_at,
     direction        core.messages_direction  not null,
     body             core.messages_body       not null,
+    external_id      core.messages_external_id,
+    reply_to         core.messages_reply_to,
+    kind             core.messages_kind,
+    delivery         core.messages_delivery,
     metadata         core.messages_metadata,
 
-    constraint messages_pk primary key (bot_id, conversation_id, message_id)
+    constraint messages_pk      primary key (bot_id, conversation_id, message_id),
+    constraint messages_kind_fk foreign key (kind) references core.message_kind (kind)
 ) partition by hash (bot_id);
 
 comment on table core.messages is
     'One row per message. Within a conversation message_id gives the order of recording.';
 comment on column core.messages.source_file_id is
     'The imported file that this row came from, null for a row that a bot wrote.';
+comment on column core.messages.sender_id is
+    'profile_id of the contact who sent it; null: the conversation''s own contact, or the bot.';
+comment on column core.messages.edited_at is
+    'When its text last changed, by the messenger''s word; null: never.';
+comment on column core.messages.deleted_at is
+    'When it was deleted; its text is gone then, here.';
+comment on column core.messages.external_id is
+    'The messenger''s own id of the message: unique within the conversation, so that what is
+delivered twice is recorded once.';
+comment on column core.messages.reply_to is
+    'external_id of the message of the same conversation that this one answers; it need not be
+here.';
+comment on column core.messages.kind is 'See core.message_kind; null: text.';
+comment on column core.messages.delivery is
+    'Of an outgoing message: queued, sent, delivered, read or failed; null: not told.';
 comment on column core.messages.direction is 'in: from the contact to the bot; out: from the bot.';
 comment on column core.messages.body is 'The text as sent; may be empty (a picture without words).';
 comment on column core.messages.metadata is

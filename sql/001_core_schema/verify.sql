@@ -14,9 +14,10 @@ with five (oid) as (
     cross join lateral core.leaves(t.oid) as l
 ), expected_key as (
     select l.leaf, k.parent || '_fk' as key_name,
-           format('FOREIGN KEY (%1$s) REFERENCES %2$s(%1$s)', k.key_columns,
+           format('FOREIGN KEY (%s) REFERENCES %s(%s)', k.key_columns,
                   core.leaf_name(format('core.%I', k.parent),
-                                 'p' || substring(l.bound from e'remainder (\\d)'))) as definition
+                                 'p' || substring(l.bound from e'remainder (\\d)')),
+                  k.parent_columns) as definition
     from core.foreign_keys() as k
     join leaf as l on l.root = format('core.%I', k.child)::regclass
 ), result (place, check_name, offenders) as (
@@ -42,7 +43,7 @@ with five (oid) as (
               and l.leaf = to_regclass(core.leaf_name(t, 'p' || r))
               and l.bound = format('FOR VALUES WITH (modulus 10, remainder %s)', r)))
     union all
-    select 3, 'every leaf has its foreign key to the parent''s leaf, enforced and validated', (
+    select 3, 'every leaf has its foreign keys to the parents'' leaves, enforced and validated', (
         select string_agg(e.leaf::regclass::text, ', ')
         from expected_key as e
         where not exists (
@@ -153,6 +154,7 @@ with five (oid) as (
             ('core.bot_table', 'relation regclass!, place integer!#, is_derived boolean!=, '
              'is_audited boolean!=, on_bot_drop text!=, ranged_id name'),
             ('core.bot_names', 'bot_id bigint!, name text!'),
+            ('core.message_kind', 'kind core.messages_kind!, description text!'),
             ('core.leaf_hook', 'hook text!'),
             ('core.stale_days', 'bot_id bigint!, stale_id bigint!#, days datemultirange!'),
             ('core.bots',
@@ -162,6 +164,9 @@ with five (oid) as (
             ('core.girls_profiles',
              'bot_id bigint!=, profile_id bigint!#, telegram_id bigint!, chat_id bigint!, '
              'last_activity core.girls_profiles_last_activity, '
+             'first_seen_at core.girls_profiles_first_seen_at, is_bot boolean, '
+             'standing core.girls_profiles_standing!=, username core.girls_profiles_username, '
+             'language core.girls_profiles_language, '
              'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
              'message_count integer!=, name core.girls_profiles_name, '
              'previous_response_id core.girls_profiles_previous_response_id, '
@@ -169,13 +174,17 @@ with five (oid) as (
              'extra core.girls_profiles_extra!='),
             ('core.conversations',
              'bot_id bigint!=, conversation_id bigint!#, profile_id bigint!, chat_id bigint!, '
-             'started_at core.conversations_started_at!=, '
+             'thread_id bigint!=, started_at core.conversations_started_at!=, '
+             'type core.conversations_type, title core.conversations_title, '
              'created_at timestamp with time zone!=, updated_at timestamp with time zone!=, '
              'metadata core.conversations_metadata!='),
             ('core.messages',
              'bot_id bigint!=, conversation_id bigint!, message_id bigint!#, '
              'sent_at core.messages_sent_at!=, created_at timestamp with time zone!=, '
-             'updated_at timestamp with time zone!=, source_file_id bigint, '
+             'updated_at timestamp with time zone!=, source_file_id bigint, sender_id bigint, '
+             'edited_at core.messages_edited_at, deleted_at core.messages_deleted_at, '
+             'external_id core.messages_external_id, reply_to core.messages_reply_to, '
+             'kind core.messages_kind, delivery core.messages_delivery, '
              'direction core.messages_direction!, body core.messages_body!, '
              'metadata core.messages_metadata'),
             ('core.bot_metrics',
@@ -210,7 +219,9 @@ with five (oid) as (
                                     'girls_profiles_message_count_ck girls_profiles_chat_idx'),
             ('core.conversations',  'conversations_pk conversations_chat_uq '
                                     'conversations_profile_idx'),
-            ('core.messages',       'messages_pk messages_sent_at_idx'),
+            ('core.message_kind',   'message_kind_pk'),
+            ('core.messages',       'messages_pk messages_sent_at_idx messages_external_uq '
+                                    'messages_sender_idx messages_kind_fk'),
             ('core.bot_metrics',    'bot_metrics_pk bot_metrics_day_ck bot_metrics_counts_ck '
                                     'bot_metrics_reply_ck')
         ) as t (owner, names)
@@ -226,11 +237,17 @@ with five (oid) as (
     select 16, 'every function is there', (
         select string_agg(e.signature, ', ')
         from unnest(array[
-            'core.current_bot_id()', 'core.ensure_contact(bigint, bigint, text)',
-            'core.ensure_conversation(bigint, bigint, text, timestamptz)',
+            'core.current_bot_id()', 'core.ensure_contact(bigint, bigint, text, timestamptz)',
+            'core.ensure_conversation(bigint, bigint, text, timestamptz, bigint)',
+            'core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint)',
+            'core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint)',
+            'core.record_deletion(bigint, text, timestamptz, bigint, bigint)',
+            'core.record_delivery(bigint, text, text, bigint, bigint)',
+            'core.read_messages(bigint, bigint, integer, bigint, bigint)',
             'core.ensure_leaves(bigint)',
             'core.ensure_partition(regclass, timestamptz)',
-            'core.record_message(bigint, text, text, timestamptz, text, bigint)',
+            'core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, '
+            'text, text, jsonb, text, text, bigint)',
             'core.check_message(bigint, text, text, timestamptz)'
         ]) as e (signature)
         where to_regprocedure(e.signature) is null)
@@ -275,6 +292,18 @@ with five (oid) as (
             ('conversations_started_at',      'conversations_started_at_ck'),
             ('conversations_metadata',        'conversations_metadata_ck'),
             ('conversations_metadata',        'conversations_metadata_size_ck'),
+            ('girls_profiles_first_seen_at', 'girls_profiles_first_seen_ck'),
+            ('girls_profiles_standing',     'girls_profiles_standing_ck'),
+            ('girls_profiles_username',     'girls_profiles_username_ck'),
+            ('girls_profiles_language',     'girls_profiles_language_ck'),
+            ('conversations_type',          'conversations_type_ck'),
+            ('conversations_title',         'conversations_title_ck'),
+            ('messages_edited_at',   'messages_edited_at_ck'),
+            ('messages_deleted_at',  'messages_deleted_at_ck'),
+            ('messages_external_id', 'messages_external_id_ck'),
+            ('messages_reply_to',    'messages_reply_to_ck'),
+            ('messages_kind',        'messages_kind_ck'),
+            ('messages_delivery',    'messages_delivery_ck'),
             ('messages_sent_at',   'messages_sent_at_ck'),
             ('messages_direction', 'messages_direction_ck'),
             ('messages_body',      'messages_body_ck'),

@@ -26,6 +26,7 @@ comment on column security.rule_exception.reason is 'Why the rule may let it pas
 
 insert into security.rule_exception (rule, object, reason) values
     ('shared table', 'core.error_code', 'the codes and what to do about each'),
+    ('shared table', 'core.message_kind', 'what a message can be'),
     ('superuser''s grant', 'right to rights of the provisioner on parameter temp_file_limit: SET',
      'limit_login gives with it each login a limit of temporary files');
 

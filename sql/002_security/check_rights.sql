@@ -38,7 +38,7 @@ select 'no bot writes an id, a counter, or the bot of a row that is there', coun
 from granted
 where kind = 'level'
   and (privilege_type = 'UPDATE' and column_name in (
-           'bot_id', 'profile_id', 'conversation_id', 'message_id', 'message_count',
+           'bot_id', 'profile_id', 'conversation_id', 'message_id', 'sender_id', 'message_count',
            'last_message_at', 'started_at', 'created_at', 'updated_at', 'source_file_id')
        or privilege_type = 'INSERT' and column_name in (
            'message_id', 'message_count', 'last_message_at', 'created_at', 'updated_at',

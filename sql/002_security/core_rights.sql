@@ -32,29 +32,40 @@ grant usage on schema core to app_base, app_upkeep, app_backup;
 grant usage on schema core_partitions to app_backup;
 -- app_provisioner: what has a right in a database no sister's rollback drops
 grant usage on schema security to app_bot, app_owner, app_provisioner;
-grant select on core.error_code, core.bounds to app_bot, app_backup;
+grant select on core.error_code, core.message_kind, core.bounds to app_bot, app_backup;
 grant select on core.bot_names to app_super_admin, app_backup;
 grant select on core.leaf_hook, core.bot_table, core.stale_days to app_backup;
 grant select on core.chats, core.conversation_totals, core.uncounted to app_bot, app_backup;
 
 -- By column: no id, no counter, no bot_id of an existing row, no delete.
-grant insert (bot_id, telegram_id, chat_id, last_activity, name, previous_response_id, summary,
-              profile, extra),
-      update (chat_id, last_activity, name, previous_response_id, summary, profile, extra)
+grant insert (bot_id, telegram_id, chat_id, last_activity, first_seen_at, is_bot, standing, name,
+              username, language, previous_response_id, summary, profile, extra),
+      update (chat_id, last_activity, is_bot, standing, name, username, language,
+              previous_response_id, summary, profile, extra)
     on core.girls_profiles to app_bot;
-grant insert (bot_id, profile_id, chat_id, started_at, metadata),
-      update (chat_id, metadata)
+grant insert (bot_id, profile_id, chat_id, thread_id, started_at, type, title, metadata),
+      update (chat_id, type, title, metadata)
     on core.conversations to app_bot;
-grant insert (bot_id, conversation_id, sent_at, direction, body, metadata),
-      update (body, metadata)
+grant insert (bot_id, conversation_id, sender_id, sent_at, edited_at, deleted_at, direction, body,
+              external_id, reply_to, kind, delivery, metadata),
+      update (edited_at, deleted_at, body, external_id, kind, delivery, metadata)
     on core.messages to app_bot;
 
 grant execute on function
     core.current_bot_id(),
-    core.record_message(bigint, text, text, timestamptz, text, bigint),
-    core.check_message(bigint, text, text, timestamptz),
-    core.ensure_contact(bigint, bigint, text),
-    core.ensure_conversation(bigint, bigint, text, timestamptz),
+    core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, text, text,
+                        jsonb, text, text, bigint),
+    core.check_message(bigint, text, text, timestamptz), core.known_kind(text),
+    core.require_bot(bigint), core.ensure_contact(bigint, bigint, text, timestamptz),
+    core.renew_contact(bigint, bigint, text, text, text, boolean, text),
+    core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint),
+    core.note_sender(bigint, bigint, bigint, text, text, text, timestamptz),
+    core.ensure_conversation(bigint, bigint, text, timestamptz, bigint),
+    core.find_message(bigint, bigint, bigint, text),
+    core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint),
+    core.record_deletion(bigint, text, timestamptz, bigint, bigint),
+    core.record_delivery(bigint, text, text, bigint, bigint),
+    core.read_messages(bigint, bigint, integer, bigint, bigint),
     security.policy_bot_id(),
     security.policy_user(),
     security.get_bot_token()

@@ -59,6 +59,7 @@ insert into core.leaf_hook (hook) values ('security.protect_leaf(regclass)');
 do $rows$
 begin
     perform security.inventory_rows('core.error_code', '{code}');
+    perform security.inventory_rows('core.message_kind', '{kind}');
     perform security.inventory_rows('core.leaf_hook', '{hook}');
     perform security.inventory_rows('core.bot_table', '{relation}', '{place}');
     perform security.inventory_rows('security.event_hook', '{hook}');

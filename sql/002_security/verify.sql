@@ -34,14 +34,18 @@ with result (place, check_name, offenders) as (
     select 2, 'the bots have these rights, by column', (
         select string_agg(format('%s %s.%s', e.privilege, e.relation, c.name), ', ')
         from (values
-            ('core.girls_profiles', 'INSERT', 'bot_id chat_id extra last_activity name '
-             'previous_response_id profile summary telegram_id'),
-            ('core.girls_profiles', 'UPDATE', 'chat_id extra last_activity name '
-             'previous_response_id profile summary'),
-            ('core.conversations', 'INSERT', 'bot_id chat_id metadata profile_id started_at'),
-            ('core.conversations', 'UPDATE', 'chat_id metadata'),
-            ('core.messages', 'INSERT', 'body bot_id conversation_id direction metadata sent_at'),
-            ('core.messages', 'UPDATE', 'body metadata')
+            ('core.girls_profiles', 'INSERT', 'bot_id chat_id extra first_seen_at is_bot language '
+             'last_activity name previous_response_id profile standing summary telegram_id '
+             'username'),
+            ('core.girls_profiles', 'UPDATE', 'chat_id extra is_bot language last_activity name '
+             'previous_response_id profile standing summary username'),
+            ('core.conversations', 'INSERT', 'bot_id chat_id metadata profile_id started_at '
+             'thread_id title type'),
+            ('core.conversations', 'UPDATE', 'chat_id metadata title type'),
+            ('core.messages', 'INSERT', 'body bot_id conversation_id deleted_at delivery direction '
+             'edited_at external_id kind metadata reply_to sender_id sent_at'),
+            ('core.messages', 'UPDATE', 'body deleted_at delivery edited_at external_id kind '
+             'metadata')
         ) as e (relation, privilege, columns)
         cross join lateral string_to_table(e.columns, ' ') as c (name)
         where not coalesce(has_column_privilege('app_bot', to_regclass(e.relation), c.name,
@@ -57,10 +61,11 @@ with result (place, check_name, offenders) as (
             select f, coalesce(has_function_privilege('app_bot', to_regprocedure(f), 'execute'),
                                false)
             from unnest(array[
-                'core.record_message(bigint, text, text, timestamptz, text, bigint)',
+                'core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, '
+                'text, text, jsonb, text, text, bigint)',
                 'core.check_message(bigint, text, text, timestamptz)',
-                'core.ensure_contact(bigint, bigint, text)',
-                'core.ensure_conversation(bigint, bigint, text, timestamptz)',
+                'core.ensure_contact(bigint, bigint, text, timestamptz)',
+                'core.ensure_conversation(bigint, bigint, text, timestamptz, bigint)',
                 'core.current_bot_id()',
                 'core.first_time()', 'core.end_time()', 'core.storable_years()',
                 'security.policy_bot_id()', 'security.policy_user()', 'security.get_bot_token()'
@@ -92,7 +97,8 @@ with result (place, check_name, offenders) as (
     select 5, 'each level reads its tables', (
         select string_agg(format('%s: %s', e.level, f.name), ', ')
         from (values
-            ('app_bot', 'bot_metrics bots chats conversations error_code girls_profiles messages'),
+            ('app_bot', 'bot_metrics bots chats conversations error_code girls_profiles '
+             'message_kind messages'),
             ('app_admin', 'bot_metrics bots conversations error_code girls_profiles messages'),
             ('app_super_admin', 'bot_metrics bot_names bots conversations error_code '
              'girls_profiles messages'),

@@ -48,12 +48,13 @@ begin
     select p_bot_id, nextval(json_import.sequence_for('core.conversations_conversation_id_seq')),
            core.ensure_contact(p_bot_id, p_chat_id, null), p_chat_id
     where not exists (
-        select from core.conversations where bot_id = p_bot_id and chat_id = p_chat_id)
-    on conflict (bot_id, chat_id) do nothing;
+        select from core.conversations
+        where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = 0)
+    on conflict (bot_id, chat_id, thread_id) do nothing;
     -- one writer of history at a time per conversation
     select conversation_id into v_conversation_id
     from core.conversations
-    where bot_id = p_bot_id and chat_id = p_chat_id
+    where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = 0
     for no key update;
     return v_conversation_id;
 end

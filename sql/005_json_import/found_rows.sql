@@ -36,7 +36,8 @@ begin
     from json_import.file as f
     join core.conversations as c using (bot_id, chat_id)
     join core.girls_profiles as g using (bot_id, profile_id)
-    where f.run_id = v_run_id and g.telegram_id = g.chat_id and g.message_count = 0
+    where f.run_id = v_run_id and c.thread_id = 0
+      and g.telegram_id = g.chat_id and g.message_count = 0
       and num_nonnulls(g.name, g.last_activity, g.previous_response_id) = 0
       and array[g.summary, g.profile, g.extra] = '{"{}", "{}", "{}"}'
     group by g.bot_id, g.profile_id, g.*
@@ -71,7 +72,7 @@ with held as (
            row_number() over (order by m.message_id) as place
     from core.messages as m
     join core.conversations as c using (bot_id, conversation_id)
-    where m.bot_id = p_file.bot_id and c.chat_id = p_file.chat_id
+    where m.bot_id = p_file.bot_id and c.chat_id = p_file.chat_id and c.thread_id = 0
       and m.source_file_id = p_file.file_id
 ), line as (
     select *, true as is_held from held

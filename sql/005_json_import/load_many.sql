@@ -55,7 +55,8 @@ cross join lateral json_import.read_document(u.bytes) as d
 where not exists (
     select from json_import.file as f where f.bot_id = p_bot_id and f.path = u.path)
   and not exists (
-    select from core.conversations as c where c.bot_id = p_bot_id and c.chat_id = u.chat_id)
+    select from core.conversations as c
+    where c.bot_id = p_bot_id and c.chat_id = u.chat_id and c.thread_id = 0)
 $func$;
 
 comment on function json_import.new_conversations(bigint, text[], bigint[], bytea[]) is

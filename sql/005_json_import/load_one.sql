@@ -66,7 +66,7 @@ begin
     if p_kind in ('conversation', 'backup') then
         perform json_import.recount(v_file_id, p_bot_id, c.conversation_id)
         from core.conversations as c
-        where c.bot_id = p_bot_id and c.chat_id = p_chat_id;
+        where c.bot_id = p_bot_id and c.chat_id = p_chat_id and c.thread_id = 0;
     else
         perform json_import.recount_profiles(p_bot_id, v_sources || v_file_id);
     end if;

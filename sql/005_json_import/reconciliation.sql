@@ -58,7 +58,7 @@ with source as (
            (extract(epoch from m.sent_at) * 1000000)::bigint as micros, m.metadata::text as metadata
     from core.conversations as c
     join core.messages as m using (bot_id, conversation_id)
-    where c.bot_id = p_file.bot_id and c.chat_id = p_file.chat_id
+    where c.bot_id = p_file.bot_id and c.chat_id = p_file.chat_id and c.thread_id = 0
       -- a conversation's rows are its own; a backup's messages may have come from anywhere
       and (p_file.kind = 'backup' or m.source_file_id = p_file.file_id)
 ), counted as (

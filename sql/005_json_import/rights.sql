@@ -60,7 +60,7 @@ grant execute on function
     core.refuse_value(text, text, text), core.check_text(text, text, integer),
     core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
     core.check_json(jsonb, text, integer),
-    core.current_bot_id(), core.ensure_contact(bigint, bigint, text),
+    core.current_bot_id(), core.ensure_contact(bigint, bigint, text, timestamptz),
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
     security.refuse_write(), security.policy_bot_id(), security.policy_user(),
