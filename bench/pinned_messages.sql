@@ -33,24 +33,15 @@ create table core.pinned (
 ) partition by hash (bot_id);
 
 do $pinned$
-declare
-    v_definition  text;
 begin
     for v_leaf in 0..9 loop
         execute format('create table core_partitions.pinned_p%s partition of core.pinned '
                        'for values with (modulus 10, remainder %s)', v_leaf, v_leaf);
     end loop;
-    -- the other indexes are today's
-    for v_definition in
-        select regexp_replace(pg_get_indexdef(indexrelid), 'INDEX \S+ ON (ONLY )?core.messages',
-                              'INDEX ON core.pinned')
-        from pg_index
-        where indrelid = 'core.messages'::regclass and not indisprimary
-    loop
-        execute v_definition;
-    end loop;
 end
 $pinned$;
+
+create index on core.pinned (bot_id, sent_at);
 
 insert into core.pinned overriding system value
 select bot_id, conversation_id, message_id, sent_at, created_at, updated_at, source_file_id,

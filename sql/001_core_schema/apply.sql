@@ -34,6 +34,7 @@ set local check_function_bodies = off;  -- code may know what a later migration 
 \ir updated_at.sql
 \ir bot_names.sql
 \ir message_counts.sql
+\ir message_state.sql
 \ir stale_days.sql
 \ir triggers.sql
 

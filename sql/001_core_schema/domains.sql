@@ -1,7 +1,9 @@
 -- A domain for each column that bots write says what it takes.
 
 -- A domain's CHECK is parsed once a session, a table's by every statement. Each asks first what
--- costs next to nothing, and calls a function of bounds.sql only about what may be too large.
+-- costs next to nothing, and calls a function of bounds.sql only about what may be too large. It is
+-- asked of a null, too: what most messages lack is bounded by its type (varchar) or, since only an
+-- UPDATE writes it, by a trigger (message_state.sql).
 
 -- Texts -----------------------------------------------------------------------
 
@@ -39,25 +41,6 @@ create domain core.conversations_title as text
         octet_length(value) <= 1024
         or core.check_text(value, 'core.conversations.title', 1024));
 
-create domain core.messages_external_id as text
-    constraint messages_external_id_ck check (
-        octet_length(value) <= 255
-        or core.check_text(value, 'core.messages.external_id', 255));
-
-create domain core.messages_reply_to as text
-    constraint messages_reply_to_ck check (
-        octet_length(value) <= 255
-        or core.check_text(value, 'core.messages.reply_to', 255));
-
-create domain core.messages_kind as text
-    constraint messages_kind_ck check (
-        octet_length(value) <= 64
-        or core.check_text(value, 'core.messages.kind', 64));
-
-create domain core.messages_delivery as text
-    constraint messages_delivery_ck check (
-        value in ('queued', 'sent', 'delivered', 'read', 'failed'));
-
 create domain core.messages_body as text
     constraint messages_body_ck check (
         octet_length(value) <= 65536
@@ -87,16 +70,6 @@ create domain core.girls_profiles_first_seen_at as timestamptz
     constraint girls_profiles_first_seen_ck check (
         value >= core.first_time() and value < core.end_time()
         or core.check_time(value, 'core.girls_profiles.first_seen_at'));
-
-create domain core.messages_edited_at as timestamptz
-    constraint messages_edited_at_ck check (
-        value >= core.first_time() and value < core.end_time()
-        or core.check_time(value, 'core.messages.edited_at'));
-
-create domain core.messages_deleted_at as timestamptz
-    constraint messages_deleted_at_ck check (
-        value >= core.first_time() and value < core.end_time()
-        or core.check_time(value, 'core.messages.deleted_at'));
 
 -- Objects ---------------------------------------------------------------------
 
@@ -159,22 +132,27 @@ select n.nspname as schema_name, c.relname as table_name, a.attname as column_na
                    when 'json' then format('up to %s bytes as it prints', m.call[2])
                    when 'time' then 'from 1970 to 2099'
                end, ', '),
-           'see definition') as takes,
-       max(m.call[2]::integer) as most, t.oid::regtype as domain,
-       string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname) as definition
+           format('up to %s characters', t.most), 'see definition') as takes,
+       coalesce(max(m.call[2]::integer), t.most) as most, t.oid::regtype as domain,
+       coalesce(string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname),
+                format_type(t.oid, a.atttypmod)) as definition
 from pg_attribute as a
 join pg_class as c on c.oid = a.attrelid
 join pg_namespace as n on n.oid = c.relnamespace
-join pg_type as t on t.oid = a.atttypid
-join pg_constraint as k on k.contypid = t.oid and k.contype = 'c'
+cross join lateral (
+    select a.atttypid,
+           case when a.atttypid = 'varchar'::regtype and a.atttypmod > 4 then a.atttypmod - 4 end
+) as t (oid, most)
+left join pg_constraint as k on k.contypid = t.oid and k.contype = 'c'
 left join lateral regexp_match(
     pg_get_constraintdef(k.oid), 'core[.]check_(text|json|time)[(].*''::text(?:, ([0-9]+))?[)]'
 ) as m (call) on true
 where c.relkind in ('r', 'p') and not c.relispartition and not a.attisdropped
   and n.nspname not in ('pg_catalog', 'information_schema')
-group by n.nspname, c.relname, a.attnum, a.attname, t.oid
+  and (k.oid is not null or t.most is not null)
+group by n.nspname, c.relname, a.attnum, a.attname, a.atttypmod, t.oid, t.most
 order by n.nspname, c.relname, a.attnum;
 
 comment on view core.bounds is
     'What each bounded column takes: (schema_name, table_name, column_name, takes: in words, most:
-how many characters or bytes, domain, definition: the checks in force).';
+how many characters or bytes, domain: or another type, definition: the checks in force).';

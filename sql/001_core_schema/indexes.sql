@@ -5,8 +5,6 @@ create index conversations_profile_idx on core.conversations (bot_id, profile_id
 create index messages_sent_at_idx on core.messages (bot_id, sent_at);
 create unique index messages_external_uq
     on core.messages (bot_id, conversation_id, external_id) where external_id is not null;
-create index messages_sender_idx
-    on core.messages (bot_id, sender_id) where sender_id is not null;
 create index conversation_totals_last_idx
     on core.conversation_totals (bot_id, last_message_at desc nulls last);
 
@@ -19,7 +17,5 @@ comment on index core.messages_sent_at_idx is
 comment on index core.messages_external_uq is
     'A message by the messenger''s id: where bot_id = $1 and conversation_id = $2 and external_id =
 $3 (record_message, record_edit).';
-comment on index core.messages_sender_idx is
-    'What a contact said in groups: where bot_id = $1 and sender_id = $2; the foreign key''s side.';
 comment on index core.conversation_totals_last_idx is
     'The list of chats in core.chats: where bot_id = $1 order by last_message_at desc nulls last.';

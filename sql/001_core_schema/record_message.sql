@@ -34,6 +34,38 @@ comment on function core.check_message(bigint, text, text, timestamptz) is
     'Raises MB004 with the value if no message can have it, so that a bot gets our error and not a
 constraint''s name.';
 
+create function core.make_conversation(
+    p_bot_id             bigint,
+    p_chat_id            bigint,
+    p_thread_id          bigint,
+    p_name               text,
+    p_started_at         timestamptz,
+    out conversation_id  bigint,
+    out profile_id       bigint
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+#variable_conflict use_column
+begin
+    insert into core.conversations as c (bot_id, profile_id, chat_id, thread_id, started_at)
+    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name, p_started_at), p_chat_id,
+            p_thread_id, least(p_started_at, now()))
+    on conflict (bot_id, chat_id, thread_id) do nothing
+    returning c.conversation_id, c.profile_id into conversation_id, profile_id;
+    if not found then
+        select c.conversation_id, c.profile_id into conversation_id, profile_id
+        from core.conversations as c
+        where c.bot_id = p_bot_id and c.chat_id = p_chat_id and c.thread_id = p_thread_id;
+    end if;
+end
+$func$;
+
+comment on function core.make_conversation(bigint, bigint, bigint, text, timestamptz) is
+    'Makes the conversation of a chat, or of a thread of it, and its contact; takes those that
+another process has made in the same instant. It began at p_started_at, or now if that is later.
+(conversation_id, profile_id). MB003: unknown bot.';
+
 create function core.ensure_conversation(
     p_bot_id      bigint,
     p_chat_id     bigint,
@@ -51,19 +83,10 @@ begin
     select conversation_id into v_conversation_id
     from core.conversations
     where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = p_thread_id;
-    if found then
-        return v_conversation_id;
-    end if;
-
-    insert into core.conversations (bot_id, profile_id, chat_id, thread_id, started_at)
-    values (p_bot_id, core.ensure_contact(p_bot_id, p_chat_id, p_name, p_started_at),
-            p_chat_id, p_thread_id, least(p_started_at, now()))
-    on conflict (bot_id, chat_id, thread_id) do nothing
-    returning conversation_id into v_conversation_id;
     if not found then
-        select conversation_id into v_conversation_id
-        from core.conversations
-        where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = p_thread_id;
+        select m.conversation_id into v_conversation_id
+        from core.make_conversation(
+            p_bot_id, p_chat_id, p_thread_id, p_name, p_started_at) as m;
     end if;
     return v_conversation_id;
 end
@@ -71,7 +94,36 @@ $func$;
 
 comment on function core.ensure_conversation(bigint, bigint, text, timestamptz, bigint) is
     'conversation_id of a chat (p_thread_id: of a thread of it), made with its contact if there is
-none; a new one began at p_started_at, or now if that is later. MB003: unknown bot.';
+none: see core.make_conversation. MB003: unknown bot.';
+
+create function core.recorded_message(
+    p_bot_id           bigint,
+    p_conversation_id  bigint,
+    p_external_id      text
+)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_message_id  bigint;
+begin
+    if length(p_external_id) > 255 then
+        raise exception using
+            errcode = 'MB004',
+            message = format('external_id has %s characters, not up to 255', length(p_external_id)),
+            hint    = 'Pass the messenger''s own id of the message.';
+    end if;
+    select message_id into v_message_id
+    from core.messages
+    where bot_id = p_bot_id and conversation_id = p_conversation_id
+      and external_id = p_external_id;
+    return v_message_id;
+end
+$func$;
+
+comment on function core.recorded_message(bigint, bigint, text) is
+    'message_id of what was recorded with this external id; null: nothing was. MB004: too long.';
 
 create function core.record_message(
     p_chat_id      bigint,
@@ -96,6 +148,7 @@ as $func$
 declare
     v_sent_at          timestamptz := coalesce(p_sent_at, now());
     v_kind             text;
+    v_metadata         jsonb       := p_metadata;
     v_conversation_id  bigint;
     v_profile_id       bigint;
     v_sender_id        bigint;
@@ -106,51 +159,48 @@ begin
        or v_sent_at < core.first_time() or v_sent_at >= core.end_time() then
         perform core.check_message(p_chat_id, p_direction, p_body, v_sent_at);
     end if;
-
     select conversation_id, profile_id into v_conversation_id, v_profile_id
     from core.conversations
     where bot_id = p_bot_id and chat_id = p_chat_id and thread_id = coalesce(p_thread_id, 0);
     if not found then
-        v_conversation_id := core.ensure_conversation(
-            p_bot_id, p_chat_id, case when p_sender_id is null then p_name end, v_sent_at,
-            coalesce(p_thread_id, 0));
-        select profile_id into v_profile_id
-        from core.conversations
-        where bot_id = p_bot_id and conversation_id = v_conversation_id;
-    elsif p_external_id is not null then
-        select message_id into v_message_id
-        from core.messages
-        where bot_id = p_bot_id and conversation_id = v_conversation_id
-          and external_id = p_external_id;
-        if found then
+        select * into v_conversation_id, v_profile_id
+        from core.make_conversation(
+            p_bot_id, p_chat_id, coalesce(p_thread_id, 0),
+            case when p_sender_id is null then p_name end, v_sent_at);
+    end if;
+
+    if p_external_id is not null then
+        v_message_id := core.recorded_message(p_bot_id, v_conversation_id, p_external_id);
+        if v_message_id is not null then
             return v_message_id;
         end if;
     end if;
-
     if coalesce(p_sender_id::text, p_name, p_username, p_language) is not null then
         v_sender_id := core.note_sender(
             p_bot_id, v_profile_id, p_sender_id, p_name, p_username, p_language, v_sent_at);
     end if;
     if p_kind is not null then
-        v_kind := core.known_kind(p_kind);
+        select * into v_kind, v_metadata from core.kind_of(p_kind, p_metadata);
     end if;
 
-    insert into core.messages (
-        bot_id, conversation_id, direction, body, sent_at, external_id, sender_id, reply_to, kind,
-        metadata)
-    values (
-        p_bot_id, v_conversation_id, p_direction, p_body, v_sent_at, p_external_id, v_sender_id,
-        p_reply_to, v_kind,
-        case when v_kind = 'other' and p_kind <> 'other'
-             then jsonb_build_object('kind', p_kind) || coalesce(p_metadata, '{}')
-             else p_metadata end)
-    on conflict (bot_id, conversation_id, external_id) where external_id is not null do nothing
-    returning message_id into v_message_id;
-    if not found then  -- another process was faster
-        v_message_id := (core.find_message(
-            p_bot_id, p_chat_id, p_thread_id, p_external_id)).message_id;
+    if p_external_id is null then  -- ON CONFLICT costs a sixth of it all
+        insert into core.messages (
+            bot_id, conversation_id, direction, body, sent_at, sender_id, reply_to, kind, metadata)
+        values (p_bot_id, v_conversation_id, p_direction, p_body, v_sent_at, v_sender_id,
+                p_reply_to, v_kind, v_metadata)
+        returning message_id into v_message_id;
+    else
+        insert into core.messages (
+            bot_id, conversation_id, direction, body, sent_at, external_id, sender_id, reply_to,
+            kind, metadata)
+        values (p_bot_id, v_conversation_id, p_direction, p_body, v_sent_at, p_external_id,
+                v_sender_id, p_reply_to, v_kind, v_metadata)
+        on conflict (bot_id, conversation_id, external_id) where external_id is not null
+        do nothing
+        returning message_id into v_message_id;
     end if;
-    return v_message_id;
+    return coalesce(  -- or another process was faster
+        v_message_id, core.recorded_message(p_bot_id, v_conversation_id, p_external_id));
 end
 $func$;
 

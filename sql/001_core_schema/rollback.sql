@@ -35,7 +35,9 @@ drop function core.find_message(bigint, bigint, bigint, text);
 drop function core.record_message(
     bigint, text, text, timestamptz, text, bigint, text, bigint, text, text, jsonb, text, text,
     bigint);
+drop function core.recorded_message(bigint, bigint, text);
 drop function core.ensure_conversation(bigint, bigint, text, timestamptz, bigint);
+drop function core.make_conversation(bigint, bigint, bigint, text, timestamptz);
 drop function core.check_message(bigint, text, text, timestamptz);
 drop function core.note_sender(bigint, bigint, bigint, text, text, text, timestamptz);
 drop function core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint);
@@ -68,6 +70,7 @@ end
 $triggers$;
 
 drop function core_upkeep.note_started();
+drop function core_upkeep.check_message_state();
 drop function core_upkeep.fold_if_many(bigint);
 drop function core_upkeep.recount(bigint);
 drop function core_upkeep.fold_counts(bigint, integer);
@@ -102,7 +105,7 @@ drop table core.uncounted;
 drop table core.conversation_totals;
 drop table core.bot_metrics;
 drop table core.messages;
-drop function core.known_kind(text);
+drop function core.kind_of(text, jsonb);
 drop table core.message_kind;
 drop table core.conversations;
 drop table core.girls_profiles;

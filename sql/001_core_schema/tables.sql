@@ -132,18 +132,17 @@ create table core.messages (
     updated_at       timestamptz  not null default now(),
     source_file_id   bigint,
     sender_id        bigint,
-    edited_at        core.messages_edited_at,
-    deleted_at       core.messages_deleted_at,
+    edited_at        timestamptz,
+    deleted_at       timestamptz,
     direction        core.messages_direction  not null,
     body             core.messages_body       not null,
-    external_id      core.messages_external_id,
-    reply_to         core.messages_reply_to,
-    kind             core.messages_kind,
-    delivery         core.messages_delivery,
+    external_id      varchar(255),
+    reply_to         varchar(255),
+    kind             varchar(32),
+    delivery         varchar(16),
     metadata         core.messages_metadata,
 
-    constraint messages_pk      primary key (bot_id, conversation_id, message_id),
-    constraint messages_kind_fk foreign key (kind) references core.message_kind (kind)
+    constraint messages_pk primary key (bot_id, conversation_id, message_id)
 ) partition by hash (bot_id);
 
 comment on table core.messages is
@@ -162,7 +161,8 @@ delivered twice is recorded once.';
 comment on column core.messages.reply_to is
     'external_id of the message of the same conversation that this one answers; it need not be
 here.';
-comment on column core.messages.kind is 'See core.message_kind; null: text.';
+comment on column core.messages.kind is
+    'A row of core.message_kind, by core.record_message''s doing; null: text.';
 comment on column core.messages.delivery is
     'Of an outgoing message: queued, sent, delivered, read or failed; null: not told.';
 comment on column core.messages.direction is 'in: from the contact to the bot; out: from the bot.';

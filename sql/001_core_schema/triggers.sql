@@ -36,6 +36,10 @@ create trigger count_moved_messages
     referencing old table as old_rows new table as new_rows
     for each statement execute function core_upkeep.count_moved_messages();
 
+create trigger check_message_state
+    before update of edited_at, deleted_at, delivery on core.messages
+    for each row execute function core_upkeep.check_message_state();
+
 create trigger begin_counting
     after insert on core.conversations
     referencing new table as new_rows

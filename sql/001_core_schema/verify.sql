@@ -77,7 +77,7 @@ with five (oid) as (
         where c.relnamespace in ('core'::regnamespace, 'core_partitions'::regnamespace)
           and not g.tgisinternal and g.tgenabled not in ('O', 'A'))
     union all
-    select 7, 'the triggers that keep updated_at, names, counters and stale days are there', (
+    select 7, 'the triggers that keep updated_at, names, counts, states and stale days are there', (
         select string_agg(format('%s on %s', e.tgname, e.tgrelid), ', ')
         from (
             select oid, 'core.touch_updated_at', 'touch_updated_at' from five
@@ -89,6 +89,7 @@ with five (oid) as (
                 ('core.messages',      'count_deleted_messages', null),
                 ('core.messages',      'note_moving',            null),
                 ('core.messages',      'count_moved_messages',   null),
+                ('core.messages',      'check_message_state',    null),
                 ('core.conversations', 'begin_counting',         null),
                 ('core.conversations', 'end_counting',           null),
                 ('core.conversations', 'note_started',           'note_new_start'),
@@ -154,7 +155,7 @@ with five (oid) as (
             ('core.bot_table', 'relation regclass!, place integer!#, is_derived boolean!=, '
              'is_audited boolean!=, on_bot_drop text!=, ranged_id name'),
             ('core.bot_names', 'bot_id bigint!, name text!'),
-            ('core.message_kind', 'kind core.messages_kind!, description text!'),
+            ('core.message_kind', 'kind character varying(32)!, description text!'),
             ('core.leaf_hook', 'hook text!'),
             ('core.stale_days', 'bot_id bigint!, stale_id bigint!#, days datemultirange!'),
             ('core.bots',
@@ -182,9 +183,9 @@ with five (oid) as (
              'bot_id bigint!=, conversation_id bigint!, message_id bigint!#, '
              'sent_at core.messages_sent_at!=, created_at timestamp with time zone!=, '
              'updated_at timestamp with time zone!=, source_file_id bigint, sender_id bigint, '
-             'edited_at core.messages_edited_at, deleted_at core.messages_deleted_at, '
-             'external_id core.messages_external_id, reply_to core.messages_reply_to, '
-             'kind core.messages_kind, delivery core.messages_delivery, '
+             'edited_at timestamp with time zone, deleted_at timestamp with time zone, '
+             'external_id character varying(255), reply_to character varying(255), '
+             'kind character varying(32), delivery character varying(16), '
              'direction core.messages_direction!, body core.messages_body!, '
              'metadata core.messages_metadata'),
             ('core.bot_metrics',
@@ -220,8 +221,7 @@ with five (oid) as (
             ('core.conversations',  'conversations_pk conversations_chat_uq '
                                     'conversations_profile_idx'),
             ('core.message_kind',   'message_kind_pk'),
-            ('core.messages',       'messages_pk messages_sent_at_idx messages_external_uq '
-                                    'messages_sender_idx messages_kind_fk'),
+            ('core.messages',       'messages_pk messages_sent_at_idx messages_external_uq'),
             ('core.bot_metrics',    'bot_metrics_pk bot_metrics_day_ck bot_metrics_counts_ck '
                                     'bot_metrics_reply_ck')
         ) as t (owner, names)
@@ -298,12 +298,6 @@ with five (oid) as (
             ('girls_profiles_language',     'girls_profiles_language_ck'),
             ('conversations_type',          'conversations_type_ck'),
             ('conversations_title',         'conversations_title_ck'),
-            ('messages_edited_at',   'messages_edited_at_ck'),
-            ('messages_deleted_at',  'messages_deleted_at_ck'),
-            ('messages_external_id', 'messages_external_id_ck'),
-            ('messages_reply_to',    'messages_reply_to_ck'),
-            ('messages_kind',        'messages_kind_ck'),
-            ('messages_delivery',    'messages_delivery_ck'),
             ('messages_sent_at',   'messages_sent_at_ck'),
             ('messages_direction', 'messages_direction_ck'),
             ('messages_body',      'messages_body_ck'),

@@ -109,6 +109,12 @@ where a.attnum > 0 and not a.attisdropped
   and not exists (
       select from pg_constraint as d
       where d.contypid = a.atttypid and d.contype = 'c' and d.convalidated)
+  -- what only an UPDATE writes
+  and not (not has_column_privilege('app_bot', a.attrelid, a.attnum, 'insert') and exists (
+      select from pg_trigger as g
+      join pg_proc as p on p.oid = g.tgfoid and p.proname = 'check_message_state'
+      where g.tgrelid = a.attrelid and a.attnum = any (g.tgattr::smallint[])
+        and p.pronamespace = to_regnamespace('core_upkeep') and g.tgenabled in ('O', 'A')))
   and not exists (
       select from pg_constraint as d
       where d.conrelid = a.attrelid and d.contype = 'c' and d.convalidated

@@ -46,8 +46,8 @@ grant insert (bot_id, telegram_id, chat_id, last_activity, first_seen_at, is_bot
 grant insert (bot_id, profile_id, chat_id, thread_id, started_at, type, title, metadata),
       update (chat_id, type, title, metadata)
     on core.conversations to app_bot;
-grant insert (bot_id, conversation_id, sender_id, sent_at, edited_at, deleted_at, direction, body,
-              external_id, reply_to, kind, delivery, metadata),
+grant insert (bot_id, conversation_id, sender_id, sent_at, direction, body, external_id, reply_to,
+              kind, metadata),
       update (edited_at, deleted_at, body, external_id, kind, delivery, metadata)
     on core.messages to app_bot;
 
@@ -55,13 +55,14 @@ grant execute on function
     core.current_bot_id(),
     core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, text, text,
                         jsonb, text, text, bigint),
-    core.check_message(bigint, text, text, timestamptz), core.known_kind(text),
+    core.check_message(bigint, text, text, timestamptz), core.kind_of(text, jsonb),
     core.require_bot(bigint), core.ensure_contact(bigint, bigint, text, timestamptz),
     core.renew_contact(bigint, bigint, text, text, text, boolean, text),
     core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint),
     core.note_sender(bigint, bigint, bigint, text, text, text, timestamptz),
     core.ensure_conversation(bigint, bigint, text, timestamptz, bigint),
-    core.find_message(bigint, bigint, bigint, text),
+    core.make_conversation(bigint, bigint, bigint, text, timestamptz),
+    core.recorded_message(bigint, bigint, text), core.find_message(bigint, bigint, bigint, text),
     core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint),
     core.record_deletion(bigint, text, timestamptz, bigint, bigint),
     core.record_delivery(bigint, text, text, bigint, bigint),

@@ -49,7 +49,8 @@ grant execute on function
     core_upkeep.count_new_messages(), core_upkeep.count_deleted_messages(),
     core_upkeep.note_moving(), core_upkeep.count_moved_messages(),
     core_upkeep.fold_counts(bigint, integer), core_upkeep.recount(bigint),
-    core_upkeep.note_started(), core_upkeep.misnamed_bots(), core_upkeep.preview_rollback()
+    core_upkeep.check_message_state(), core_upkeep.note_started(), core_upkeep.misnamed_bots(),
+    core_upkeep.preview_rollback()
 to app_owner;
 grant usage on schema core_upkeep to app_owner;
 

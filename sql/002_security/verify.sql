@@ -42,8 +42,8 @@ with result (place, check_name, offenders) as (
             ('core.conversations', 'INSERT', 'bot_id chat_id metadata profile_id started_at '
              'thread_id title type'),
             ('core.conversations', 'UPDATE', 'chat_id metadata title type'),
-            ('core.messages', 'INSERT', 'body bot_id conversation_id deleted_at delivery direction '
-             'edited_at external_id kind metadata reply_to sender_id sent_at'),
+            ('core.messages', 'INSERT', 'body bot_id conversation_id direction external_id kind '
+             'metadata reply_to sender_id sent_at'),
             ('core.messages', 'UPDATE', 'body deleted_at delivery edited_at external_id kind '
              'metadata')
         ) as e (relation, privilege, columns)
