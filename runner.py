@@ -33,7 +33,7 @@ COMMANDS = {
         "maintain": "upkeep", "health": "upkeep"},
     "migrations": {
         "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "migrate", "new": "new",
-        "graph": "graph", "codes": "status"},
+        "graph": "graph", "codes": "query"},
     "import": {
         "rejects": "import_commands", "retry": "import_commands",
         "export-rejects": "import_commands", "report": "report"},
@@ -41,7 +41,7 @@ COMMANDS = {
         "bot add": "bots", "bot list": "bots", "bot logins": "bots", "bot limit": "bots",
         "bot rotate": "bots", "bot token": "bots", "bot drop": "bots"},
     "server": {
-        "setup": "setup", "env": "embedded", "exec": "embedded", "metrics": "upkeep",
+        "setup": "setup", "env": "programs", "exec": "programs", "metrics": "upkeep",
         "reset": "embedded", "stop": "embedded"},
 }
 

@@ -6,14 +6,16 @@ import sys
 import psycopg
 from psycopg import sql
 
-from fleet.command import DISCARD, YES, Command, Query, arg
+from fleet import one_bot
+from fleet.command import DISCARD, YES, Command, arg
 from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
+from fleet.query import Query
 
 
 def add(ctx: Context) -> int:
     """Makes a bot and its login; prints the password once, unless it was asked for."""
-    if not ctx.target.multi_bot:
+    if not one_bot.of(ctx.target).multi:
         raise FleetError("MB911", "MULTI_BOT_ENABLED is false, so no bot is added",
                          "Set it to true in the shell or in .env.", exit_code=USAGE)
     password = new_password(ctx)
@@ -96,7 +98,7 @@ def verifier(conn: psycopg.Connection, password: str) -> str:
 
 def _find(ctx: Context, conn: psycopg.Connection) -> int:
     bot_id = conn.execute("select security.find_bot(%s)", [ctx.args.name]).fetchone()[0]
-    ctx.target.bot(bot_id)
+    one_bot.of(ctx.target).choose(bot_id)
     return bot_id
 
 

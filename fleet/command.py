@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.context import Context
-from fleet.errors import DONE
 
 Argument = tuple[tuple[str, ...], dict]
 
@@ -26,22 +25,6 @@ class Command:
     changes: bool = False
     arguments: tuple[Argument, ...] = ()
     one_of: tuple[Argument, ...] = ()  # exactly one of these is needed
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a command does that is one query: prints its rows; the exit code follows from them."""
-
-    text: str
-    exit_rule: Callable[[list], int] = lambda rows: DONE
-
-    def __call__(self, ctx: Context) -> int:
-        named = vars(ctx.args) | ({"bot": ctx.bot()} if "bot" in ctx.args else {})
-        with ctx.connect() as conn:
-            cursor = conn.execute(self.text, named)
-            rows = cursor.fetchall()
-            ctx.screen.rows([column.name for column in cursor.description], rows)
-        return self.exit_rule(rows)
 
 
 BOT = arg("--bot", metavar="NAME", help="this bot only, by name or id")

@@ -69,14 +69,6 @@ class Context:
         self.journal.write(operation, migration=migration, ms=round(ms, 1),
                            dry_run=self.args.dry_run)
 
-    def bot(self) -> str | None:
-        """The bot that the command is about, as --bot or CURRENT_BOT_ID names it."""
-        asked = self.args.bot
-        if asked is None or asked.isdigit():
-            found = self.target.bot(None if asked is None else int(asked))
-            return None if found is None else str(found)
-        return asked
-
     def closing(self, text: str) -> int:
         """The last line of a command that changes something."""
         if self.args.dry_run:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fleet import one_bot
 from fleet.command import BOT, Command, arg
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, writing
@@ -30,7 +31,7 @@ def report(ctx: Context) -> int:
     with ctx.connect() as conn:
         found = {}
         for name, _, query in SECTIONS:
-            cursor = conn.execute(query, {"bot": ctx.bot()})
+            cursor = conn.execute(query, {"bot": one_bot.named(ctx)})
             columns = [column.name for column in cursor.description]
             found[name] = [dict(zip(columns, row, strict=True)) for row in cursor]
         checks = conn.execute("select * from json_import.check()").fetchall()

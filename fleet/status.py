@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import psycopg
 
 from fleet import registry, verify
-from fleet.command import Command, Query
+from fleet.command import Command
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT, PENDING, FleetError
 from fleet.files import FILES, Migration
@@ -85,6 +85,4 @@ def status(ctx: Context) -> int:
 
 COMMANDS = (
     Command("status", "show where each migration stands (exit 3: pending, 4: drift)", status),
-    Command("codes", "list the error codes and what to do about each", Query(
-        "select code, name, meaning, remedy from core.error_code order by code")),
 )

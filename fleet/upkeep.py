@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from fleet.command import Command, Query, arg
+from fleet.command import Command, arg
 from fleet.context import Context
 from fleet.errors import DONE, DRIFT
+from fleet.query import Query
 
 
 def maintain(ctx: Context) -> int:

@@ -152,7 +152,7 @@ def test_with_a_flag_and_defaults_nothing_is_asked_and_the_port_is_5432(home, ru
 def test_a_url_is_taken_apart_and_what_has_no_variable_stays_a_url(home, run, database, as_flag):
     parts = {**database.parts, "keepalives_idle": "30", "application_name": "ours"}
     password = parts.pop("password", None)
-    url = config.DatabaseConfig(parts, {}).url()
+    url = setup.url_of(parts)
     talk = Talk(**answers(database, Keep="env") | ({} if as_flag else {"Host,": url}))
     run(talk, **({"url": url} if as_flag else {}))
     found = loaded(home)
