@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from fleet import lock, preflight, registry, settings, sqlfile
+from fleet import lock, registry, settings, sqlfile
 from fleet.command import Command, arg
 from fleet.context import Context
 from fleet.errors import BUSY, DRIFT, FleetError
@@ -50,7 +50,7 @@ class Session:
         outer = self.conn.transaction(force_rollback=True) if self.dry_run else nullcontext()
         with outer, lock.hold(self.conn, lock.MIGRATION, self.correlation_id,
                               self.dry_run) as self.held:
-            registry.create(self.conn, self.files[0].folder.parent / "000_registry")
+            registry.create(self.conn)
             with registry.yoyo_lock(self.conn, self.held.pid):
                 yield
 
@@ -139,7 +139,8 @@ class Session:
             registry.expect(self.conn)
             with settings.as_connected(self.conn):
                 sqlfile.run(self.conn, script)
-                sqlfile.check_constraints(self.conn, script)
+                with sqlfile.blaming(lambda _: script.shown):  # what it left for the commit
+                    self.conn.execute("set constraints all immediate")
         except FleetError as fault:
             if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
@@ -172,8 +173,8 @@ class Session:
 def migrate(ctx: Context) -> int:
     with ctx.connect() as conn:
         is_new = not registry.marks(conn)
-        preflight.require(conn, ctx.target.shown(), ctx.screen.say,
-                          lambda detail: is_new and detail.startswith("note:"))
+        registry.preflight(conn, ctx.target.shown(), ctx.screen.say,
+                           lambda detail: is_new and detail.startswith("note:"))
         changed = Session.of(ctx, conn).migrate(ctx.args.to)
     return ctx.finish(f"{len(changed)} migrated" if changed else "nothing to migrate")
 

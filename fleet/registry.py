@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,8 @@ from yoyo.migrations import default_migration_table
 from fleet import sqlfile
 from fleet.errors import DIFFERS, DRIFT, LOCKED, FleetError
 from fleet.files import Migration
+
+FOLDER = Path(__file__).parent.parent / "sql/000_registry"
 
 
 class Backend(PostgresqlPsycopgBackend):
@@ -41,7 +43,32 @@ def exists(conn: psycopg.Connection, table: str) -> bool:
     return conn.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
 
 
-def create(conn: psycopg.Connection, folder: Path) -> None:
+def script(name: str) -> sqlfile.Script:
+    """A file of sql/000_registry, which a DBA may run by psql as well."""
+    return sqlfile.read(FOLDER / name, f"sql/{FOLDER.name}/{name}")
+
+
+def run(conn: psycopg.Connection, name: str) -> list[tuple]:
+    """Runs such a file; returns the rows of its last statement."""
+    with conn.transaction():
+        return sqlfile.run(conn, script(name))
+
+
+def preflight(conn: psycopg.Connection, place: str, say: Callable[[str], None],
+              noteworthy: Callable[[str], bool] = lambda detail: True) -> None:
+    """May this login migrate this database? Raises MB904 for the first check that is not true; says
+    those whose detail is noteworthy."""
+    rows = run(conn, "preflight.sql")
+    for check, ok, detail in rows:
+        if noteworthy(detail):
+            say(f"{'ok' if ok else 'FAILED'}: {check} ({detail})")
+    for check, ok, detail in rows:
+        if not ok:
+            found, _, remedy = detail.partition("; ")
+            raise FleetError("MB904", f"not true: {check} ({found})", remedy, place)
+
+
+def create(conn: psycopg.Connection) -> None:
     """Makes yoyo's tables and our history where they are missing."""
     with conn.transaction():
         conn.execute("set local search_path = public")
@@ -51,8 +78,7 @@ def create(conn: psycopg.Connection, folder: Path) -> None:
         if internalmigrations.needs_upgrading(backend):
             internalmigrations.upgrade(backend)
         if not exists(conn, "public._migration_history"):
-            path = folder / "create.sql"
-            sqlfile.run(conn, sqlfile.read(path, f"sql/{folder.name}/create.sql"))
+            run(conn, "create.sql")
 
 
 def marks(conn: psycopg.Connection) -> list[Any]:

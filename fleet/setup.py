@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from dotenv import dotenv_values, set_key, unset_key
 
-from fleet import one_bot, preflight
+from fleet import one_bot, registry
 from fleet.command import Command, arg
 from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
 from fleet.context import Context
@@ -123,7 +123,7 @@ def probe(parts: Mapping[str, str], say: Say) -> None:
     """Connects and asks for the rights that migrating takes; raises MB901 or MB904."""
     config = DatabaseConfig(parts, {})
     with connect(config) as conn:
-        preflight.require(conn, config.shown(), say)
+        registry.preflight(conn, config.shown(), say)
 
 
 def _corrected(parts: dict[str, str], refused: FleetError, ask: Ask, say: Say) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Runs one SQL file, with those it includes, as a whole; finds the line of what failed in it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,26 +131,26 @@ def execute(conn: psycopg.Connection, script: Script, at: int, text: str,
     `kept` is what an error's hint says of the work done so far.
     """
     cursor = CountingCursor(conn)
+    with blaming(lambda d: script.place(at + offset_of(d, text, cursor.finished)), kept):
+        cursor.execute(text.encode()).set_result(-1)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def blaming(place: Callable[[psycopg.errors.Diagnostic], str],
+            kept: str = "nothing of it was kept") -> Iterator[None]:
+    """What the server refuses in the block is a fault of the file whose place (path:line, or path)
+    is told by the refusal. Raises MB905, or as `explain`, with the command to type next."""
     try:
-        cursor.execute(text.encode())
+        yield
     except psycopg.Error as fault:
         if fault.sqlstate is None:  # the connection, not the statement
             raise
-        place = script.place(at + offset_of(fault.diag, text, cursor.finished))
-        raise failure(fault, place.rpartition(":")[0], place, kept) from fault
-    while cursor.nextset():
-        pass
-    return cursor.fetchall() if cursor.description else []
-
-
-def check_constraints(conn: psycopg.Connection, script: Script) -> None:
-    """Checks now what a script left for the commit. Raises as `run`, without a line."""
-    try:
-        conn.execute("set constraints all immediate")
-    except psycopg.Error as fault:
-        if fault.sqlstate is None:
-            raise
-        raise failure(fault, script.shown, script.shown) from fault
+        found = place(fault.diag)
+        path = found.partition(":")[0] or "the file"
+        command = "rollback" if path.endswith("rollback.sql") else "migrate"
+        raise explain(fault, found, f"Correct {path}.", f" {kept[0].upper()}{kept[1:]}. "
+                      f"Then: runner.py {command}") from fault
 
 
 def refuse(script: Script) -> None:
@@ -168,14 +169,6 @@ def refuse(script: Script) -> None:
             raise FleetError("MB905", "a command of psql that no other tool runs",
                              "Remove it. The one that may be there is \\ir NAME.sql, alone on its "
                              "line, in apply.sql or rollback.sql.", script.place(start))
-
-
-def failure(fault: psycopg.Error, shown: str, place: str,
-            kept: str = "nothing of it was kept") -> FleetError:
-    """An error that the file `shown` is to blame for, with the command to type next."""
-    command = "rollback" if shown.endswith("rollback.sql") else "migrate"
-    return explain(fault, place, f"Correct {shown}.",
-                   f" {kept[0].upper()}{kept[1:]}. Then: runner.py {command}")
 
 
 def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> FleetError:
