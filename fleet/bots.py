@@ -7,8 +7,7 @@ import psycopg
 from psycopg import sql
 
 from fleet import one_bot
-from fleet.command import DISCARD, YES, Command, arg
-from fleet.context import Context
+from fleet.command import DISCARD, YES, Command, Context, arg
 from fleet.errors import DONE, USAGE, FleetError
 from fleet.query import Query
 
@@ -71,7 +70,7 @@ def token(ctx: Context) -> int:
     """Gives a bot the token for its messenger, asked for or, without a terminal, from stdin."""
     given = (ctx.screen.ask("Token", secret=True) if sys.stdin.isatty()
              else sys.stdin.readline()).strip()
-    ctx.journal.hide([*ctx.journal.secrets, given])
+    ctx.screen.hide(given)
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
         bot_id = _find(ctx, conn)
         conn.execute("select security.set_bot_token(%s, %s)", [bot_id, given])
@@ -87,7 +86,7 @@ def new_password(ctx: Context) -> str:
                              "Repeat the command.")
     else:
         password = secrets.token_urlsafe(24)
-    ctx.journal.hide([*ctx.journal.secrets, password])
+    ctx.screen.hide(password)
     return password
 
 

@@ -3,8 +3,7 @@
 from fleet import diff as comparison
 from fleet import lock, registry, status
 from fleet.code import Editor, applied
-from fleet.command import YES, Command, arg
-from fleet.context import Context
+from fleet.command import YES, Command, Context, arg
 from fleet.diff import Difference, Survey
 from fleet.errors import DIFFERS, DONE, DRIFT, USAGE, FleetError
 from fleet.files import Migration

@@ -3,8 +3,7 @@
 from psycopg import Cursor, sql
 
 from fleet import server
-from fleet.command import YES, Command
-from fleet.context import Context
+from fleet.command import YES, Command, Context
 from fleet.errors import USAGE, FleetError
 from fleet.migrate import migrate
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 
 from fleet import bot_files, importer, lock, one_bot
-from fleet.command import BOT, Command, arg
-from fleet.context import Context
-from fleet.errors import DONE, DRIFT, LOCKED, QUARANTINED, USAGE, FleetError, writing
+from fleet.command import BOT, Command, Context, arg
+from fleet.errors import DONE, DRIFT, LOCKED, QUARANTINED, USAGE, FleetError
+from fleet.output import writing
 from fleet.progress import progress
 from fleet.query import Query
 
@@ -60,7 +60,7 @@ def import_files(ctx: Context) -> int:
     if missing := len(entries) - sum(total.values()) - len(busy):
         raise FleetError("MB912", f"{missing} of {len(entries)} entries are in no count",
                          "This is a fault of the importer: report it.")
-    ctx.journal.write("import", run_id=run_id, found=len(entries), busy=len(busy), **total)
+    ctx.log("import", run_id=run_id, found=len(entries), busy=len(busy), **total)
     ctx.closing(f"{len(entries)} entries: " + ", ".join(
         f"{total[o]} {o}" for o in importer.OUTCOMES) + f" in {time.monotonic() - started:.1f} s")
     if busy:

@@ -9,8 +9,7 @@ from typing import Any
 import psycopg
 
 from fleet import lock, registry, settings, sqlfile
-from fleet.command import Command, arg
-from fleet.context import Context
+from fleet.command import Command, Context, arg
 from fleet.errors import BUSY, DRIFT, FleetError
 from fleet.files import Migration, dependants, pick
 from fleet.status import refuse_drift, states

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from fleet.command import Context
 from fleet.config import DatabaseConfig
-from fleet.context import Context
 from fleet.errors import USAGE, FleetError
 
 VALUES = {"CURRENT_BOT_ID": "0*[1-9][0-9]{0,17}",

@@ -2,8 +2,7 @@
 
 from fleet import files, sqlfile
 from fleet.code import Editor
-from fleet.command import Command, arg
-from fleet.context import Context
+from fleet.command import Command, Context, arg
 from fleet.errors import DONE
 from fleet.status import states as find_states
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from fleet import server
-from fleet.command import Command, arg
+from fleet.command import Command, Context, arg
 from fleet.config import LIBPQ, SECRETS, VARIABLES, DatabaseConfig
-from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 

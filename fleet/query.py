@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet import one_bot
-from fleet.command import Command
-from fleet.context import Context
+from fleet.command import Command, Context
 from fleet.errors import DONE
 
 

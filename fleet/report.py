@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fleet import one_bot
-from fleet.command import BOT, Command, arg
-from fleet.context import Context
-from fleet.errors import DONE, DRIFT, writing
+from fleet.command import BOT, Command, Context, arg
+from fleet.errors import DONE, DRIFT
+from fleet.output import writing
 from fleet.screen import plain, printable
 
 SECTIONS = (

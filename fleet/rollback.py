@@ -5,8 +5,7 @@ import time
 import psycopg
 
 from fleet import files, registry, settings, sqlfile
-from fleet.command import DISCARD, YES, Command, arg
-from fleet.context import Context
+from fleet.command import DISCARD, YES, Command, Context, arg
 from fleet.errors import DRIFT, FleetError
 from fleet.files import Migration
 from fleet.migrate import Session

@@ -59,9 +59,20 @@ class Screen:
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json, self.told = quiet, as_json, False
+        self.secrets: set[str] = set()
         # without a terminal nobody must lose the end of a line to an assumed width
         self.out = Terminal(highlight=False, width=None if sys.stdout.isatty() else 10_000)
         self.err = Terminal(stderr=True, highlight=False, soft_wrap=True)
+
+    def hide(self, *secrets: str) -> None:
+        """From now on `mask` writes these as ***."""
+        self.secrets |= {*filter(None, secrets)}
+
+    def mask(self, text: str) -> str:
+        """The text with every known secret as ***."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
 
     def say(self, text: str) -> None:
         """Talk: what is going on. Silent with --quiet."""
@@ -121,8 +132,9 @@ class Screen:
     def error(self, fault: FleetError, correlation_id: str) -> None:
         """A failure: code and fact, the place, the next step, and what to look for in logs.
 
-        As JSON too, unless stdout has its one document already.
+        As JSON too, unless stdout has its one document already. Secrets in it are masked for good.
         """
+        fault.message, fault.hint = self.mask(fault.message), self.mask(fault.hint)
         if self.as_json and not self.told:
             self.document({"error": {
                 "code": fault.code, "message": fault.message, "place": fault.place,

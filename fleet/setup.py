@@ -11,9 +11,8 @@ from urllib.parse import quote, urlencode
 from dotenv import dotenv_values, set_key, unset_key
 
 from fleet import one_bot, registry
-from fleet.command import Command, arg
+from fleet.command import Command, Context, arg
 from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
-from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 MANAGED = {*VARIABLES.values(), "PGSERVICEFILE", "DATABASE_URL"}  # the lines of .env that are ours

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import psycopg
 
 from fleet import registry, verify
-from fleet.command import Command
-from fleet.context import Context
+from fleet.command import Command, Context
 from fleet.errors import DONE, DRIFT, PENDING, FleetError
 from fleet.files import FILES, Migration
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import psycopg
 
 from fleet import registry, settings, sqlfile
-from fleet.command import BOT, Command, arg
-from fleet.context import Context
+from fleet.command import BOT, Command, Context, arg
 from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, FleetError
 from fleet.files import Migration
 
