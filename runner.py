@@ -32,7 +32,7 @@ COMMANDS = {
         "migrate": "migrate", "status": "status", "verify": "verify", "import": "import_commands",
         "maintain": "upkeep", "health": "upkeep"},
     "migrations": {
-        "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "migrate", "new": "new",
+        "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "adopt", "new": "new",
         "graph": "graph", "codes": "query"},
     "import": {
         "rejects": "import_commands", "retry": "import_commands",
