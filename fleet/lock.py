@@ -77,6 +77,8 @@ def hold(conn: psycopg.Connection, lock: Lock, correlation_id: str, here: bool =
         finally:
             with suppress(psycopg.Error):
                 other.execute("rollback")  # by now; a closed connection lets go a little later
+            if lock is MIGRATION:  # whichever is there; after Ctrl-C `conn` may be in mid-statement
+                registry.drop_yoyo_lock(conn if other.broken else other, held.pid)
 
 
 def _make(conn: psycopg.Connection) -> None:

@@ -52,8 +52,8 @@ class Session:
         with outer, lock.hold(self.conn, lock.MIGRATION, self.correlation_id,
                               self.dry_run) as self.held:
             registry.create(self.conn)
-            with registry.yoyo_lock(self.conn, self.held.pid):
-                yield
+            registry.take_yoyo_lock(self.conn, self.held.pid)
+            yield
 
     def migrate(self, to: str | None = None) -> list[str]:
         """Adopts what yoyo applied, applies what is pending, up to `to`, and brings live what was

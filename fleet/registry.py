@@ -4,16 +4,14 @@ import getpass
 import hashlib
 import os
 import socket
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from yoyo import internalmigrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
@@ -21,7 +19,7 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
-from fleet.errors import DIFFERS, DRIFT, LOCKED, FleetError
+from fleet.errors import DRIFT, LOCKED, FleetError
 from fleet.files import Migration
 
 FOLDER = Path(__file__).parent.parent / "sql/000_registry"
@@ -107,16 +105,9 @@ def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
 
     But for what a migration that runs in no transaction, `unfinished`, left when it was killed.
     """
-    if not has_inventory(conn):
-        return
-    try:
-        conn.execute("select security.expect_inventory(%s)", [unfinished])
-    except psycopg.Error as fault:
-        if fault.sqlstate != "MB111":
-            raise
-        refused = sqlfile.explain(fault, "", "")
-        refused.exit_code = DIFFERS
-        raise refused from fault
+    if has_inventory(conn):
+        with sqlfile.blaming(lambda _: ""):
+            conn.execute("select security.expect_inventory(%s)", [unfinished])
 
 
 def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
@@ -141,9 +132,8 @@ def known(conn: psycopg.Connection) -> set[str]:
     return {row[0] for row in conn.execute("select migration_id from public._migration_history")}
 
 
-@contextmanager
-def yoyo_lock(conn: psycopg.Connection, holder: int) -> Iterator[None]:
-    """Holds yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
+def take_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
+    """Takes yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
 
     Our rows carry the pid of the lock's holder, negated: the next one may remove what a killed
     runner left, and never touches a row of yoyo's.
@@ -158,29 +148,12 @@ def yoyo_lock(conn: psycopg.Connection, holder: int) -> Iterator[None]:
         raise FleetError("MB908", f"yoyo is at work: process {pid} since {since} UTC",
                          "Wait for it; if that process is gone: make yoyo CMD=break-lock",
                          exit_code=LOCKED)
-    try:
-        yield
-    finally:
-        clean_up(conn, "delete from public.yoyo_lock where pid = %s", -holder)
 
 
-def clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
-    """Also after Ctrl-C in mid-statement. A lost connection has cleaned up by itself."""
-    with suppress(psycopg.OperationalError):
-        if conn.info.transaction_status == TransactionStatus.ACTIVE:
-            _cancel(conn)
-            conn.execute("rollback")
-        conn.execute(text, arguments)
-
-
-def _cancel(conn: psycopg.Connection) -> None:
-    """Ends the statement at work and throws its results away."""
-    while conn.info.transaction_status == TransactionStatus.ACTIVE:
-        conn.cancel_safe()  # repeated: one that comes before the statement begins is lost
-        time.sleep(0.02)
-        conn.pgconn.consume_input()
-        while not conn.pgconn.is_busy() and conn.pgconn.get_result():
-            pass
+def drop_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
+    """Gives it back, if it is there, and ours."""
+    with suppress(psycopg.Error), conn.transaction():
+        conn.execute("delete from public.yoyo_lock where pid = %s", [-holder])
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:

@@ -44,11 +44,15 @@ def report(ctx: Context) -> int:
     else:
         for name, title, _ in SECTIONS:
             rows = with_bars(found[name]) if name == "months" else found[name]
-            ctx.screen.heading(title)
+            _heading(ctx, title)
             ctx.screen.rows(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
-        ctx.screen.heading("Verdict")
+        _heading(ctx, "Verdict")
         ctx.screen.text(verdict)
     return DRIFT if failed else DONE
+
+
+def _heading(ctx: Context, title: str) -> None:
+    ctx.screen.out.print(f"\n{title}", style="bold")
 
 
 def with_bars(months: list[dict]) -> list[dict]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from fleet import config, registry, server, settings, sqlfile
+from fleet import config, registry, server, settings, sqlfile, stepwise
 from fleet.errors import FleetError
 from fleet.files import Migration
 
@@ -156,9 +156,9 @@ def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
 
 def _apply(conn: psycopg.Connection, script: sqlfile.Script) -> None:
     """Runs a file in the caller's transaction, also one that should run in none."""
-    sqlfile.refuse(script)
+    stepwise.refuse(script)
     whole = [(0, script.text)]
-    for at, text in whole if script.in_transaction else script.split():
+    for at, text in whole if script.in_transaction else stepwise.split(script):
         try:
             with conn.transaction():
                 sqlfile.execute(conn, script, at, text)

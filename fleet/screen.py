@@ -116,14 +116,6 @@ class Screen:
         else:
             self.out.print(Text(printable(text, "\n\t")), soft_wrap=True)
 
-    def verbatim(self, text: str) -> None:
-        """A result for another program, which wants its tabs and long lines as they are."""
-        self.out.file.write(printable(text, "\n\t") if self.out.is_terminal else text)
-
-    def heading(self, title: str) -> None:
-        """The title of what follows."""
-        self.out.print(Text(f"\n{printable(title)}", "bold"))
-
     def document(self, value: Any) -> None:
         """A result as JSON."""
         self.told = True

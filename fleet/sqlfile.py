@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet.errors import USAGE, FleetError
+from fleet.errors import DIFFERS, FAILED, USAGE, FleetError
 
 INCLUDE = re.compile(r"^\\ir (\w+\.sql)\n", re.M)  # psql's: a file beside this one
 
@@ -21,7 +21,6 @@ TOKEN = re.compile(
 # The transaction is the runner's: file, verification and mark are committed together or not at all.
 TRANSACTION = re.compile(r"(begin|start|commit|end|rollback|abort|savepoint|release"
                          r"|prepare\s+transaction)\b", re.I)
-LOCAL = re.compile(r"set\s+local\b", re.I)
 # Next steps for what is the server's trouble and no file's.
 HINTS = {
     "25006": "Nothing may be written here: a standby, default_transaction_read_only, a verify.sql.",
@@ -63,12 +62,6 @@ class Script:
         """False if the header, its first comment, says `-- transaction: none`."""
         header = re.match(r"(?:--.*\n)*", self.text)[0]
         return not re.search(r"^-- transaction: none$", header, re.M)
-
-    def split(self) -> list[tuple[int, str]]:
-        """(offset, text) of each statement, with the semicolon and the comments after it."""
-        starts = list(statements(self.text))
-        return [(start, self.text[start:end])
-                for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True)]
 
     def place(self, offset: int) -> str:
         """path:line of a character of the text."""
@@ -161,10 +154,6 @@ def refuse(script: Script) -> None:
                          ) if script.in_transaction else ("no transaction", "each statement alone")
             raise FleetError("MB905", f"{found[0].lower()} in a file that runs in {fact}",
                              f"Remove it: the runner commits {why}.", script.place(start))
-        if not script.in_transaction and LOCAL.match(script.text, start):
-            raise FleetError("MB905", "set local in a file that runs in no transaction",
-                             "Write a plain set, and reset it at the end of the file.",
-                             script.place(start))
         if script.text[start] == "\\":
             raise FleetError("MB905", "a command of psql that no other tool runs",
                              "Remove it. The one that may be there is \\ir NAME.sql, alone on its "
@@ -184,7 +173,8 @@ def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> Fle
         message[0] += f" (SQLSTATE {fault.sqlstate})"
         message.append(diag.message_hint)
         hint = HINTS.get(fault.sqlstate, hint) + again
-    return FleetError(code, "\n".join(filter(None, message)), hint, place)
+    return FleetError(code, "\n".join(filter(None, message)), hint, place,
+                      DIFFERS if code == "MB111" else FAILED)
 
 
 def offset_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:
