@@ -49,7 +49,7 @@ class Migration:
 
 def read(sql: Path) -> list[Migration]:
     """The migrations in `sql`, dependencies first. Raises MB909 where yoyo would skip silently."""
-    for entry in sorted([*sql.glob("*.py"), *sql.glob("*.sql")]):  # yoyo does not say what is missing
+    for entry in sorted([*sql.glob("*.py"), *sql.glob("*.sql")]):  # yoyo says not what lacks
         for name in FILES:
             Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
     try:
