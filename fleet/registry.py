@@ -1,13 +1,11 @@
 """yoyo's tables and our history beside them: who applied which content, and who is at it now."""
 
 import getpass
-import hashlib
 import os
 import socket
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
-from fleet.errors import DRIFT, LOCKED, FleetError
-from fleet.files import Migration
+from fleet.errors import FleetError
+from fleet.files import FILES, Migration
 
 FOLDER = Path(__file__).parent.parent / "sql/000_registry"
 
@@ -77,6 +75,8 @@ def create(conn: psycopg.Connection) -> None:
             internalmigrations.upgrade(backend)
         if not exists(conn, "public._migration_history"):
             run(conn, "create.sql")
+        if not has_function(conn, "public._migration_claim(integer)"):
+            run(conn, "marks.sql")
 
 
 def marks(conn: psycopg.Connection) -> list[Any]:
@@ -106,7 +106,7 @@ def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
     But for what a migration that runs in no transaction, `unfinished`, left when it was killed.
     """
     if has_inventory(conn):
-        with sqlfile.blaming(lambda _: ""):
+        with sqlfile.blaming():
             conn.execute("select security.expect_inventory(%s)", [unfinished])
 
 
@@ -133,21 +133,9 @@ def known(conn: psycopg.Connection) -> set[str]:
 
 
 def take_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
-    """Takes yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
-
-    Our rows carry the pid of the lock's holder, negated: the next one may remove what a killed
-    runner left, and never touches a row of yoyo's.
-    """
-    with conn.transaction():
-        conn.execute("delete from public.yoyo_lock where pid < 0")
-        taken = conn.execute(
-            "insert into public.yoyo_lock (locked, ctime, pid)"
-            " values (1, now() at time zone 'UTC', %s) on conflict do nothing", [-holder]).rowcount
-    if not taken:
-        pid, since = conn.execute("select pid, ctime from public.yoyo_lock").fetchone() or (0, "?")
-        raise FleetError("MB908", f"yoyo is at work: process {pid} since {since} UTC",
-                         "Wait for it; if that process is gone: make yoyo CMD=break-lock",
-                         exit_code=LOCKED)
+    """Takes yoyo's lock row for the backend that holds ours. Raises MB908."""
+    with sqlfile.blaming():
+        conn.execute("select public._migration_claim(%s)", [holder])
 
 
 def drop_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
@@ -157,40 +145,23 @@ def drop_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
-    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
-    marked = conn.execute("select applied_at_utc from public._yoyo_migration"
-                          " where migration_id = %s", [migration.id]).fetchone()
-    if marked and operation == "apply":
-        raise _overtaken(migration.id)
-    if marked:
-        marked_at = marked[0]
-    else:
-        marked_at = datetime.now(UTC).replace(tzinfo=None)
-        conn.execute("insert into public._yoyo_migration (migration_hash, migration_id,"
-                     " applied_at_utc) values (%s, %s, %s)",
-                     [_hash(migration.id), migration.id, marked_at])
-        _log(conn, migration.id, "apply" if operation == "apply" else "mark")
-    sums = [migration.sha256(name) for name in ("apply", "rollback", "verify")]
-    conn.execute("insert into public._migration_history (migration_id, operation, apply_sha256,"
-                 " rollback_sha256, verify_sha256, marked_at, duration)"
-                 " values (%s, %s, %s, %s, %s, %s, %s)",
-                 [migration.id, operation, *sums, marked_at, timedelta(seconds=seconds)])
+    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction.
+
+    Raises MB907 if somebody else applied it meanwhile.
+    """
+    _write(conn, migration.id, operation, [migration.sha256(name) for name in FILES], seconds)
 
 
 def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
-    """Removes yoyo's mark and records the rollback, in the caller's transaction."""
-    if not conn.execute("delete from public._yoyo_migration where migration_id = %s",
-                        [migration_id]).rowcount:
-        raise _overtaken(migration_id)
-    _log(conn, migration_id, "rollback")
-    conn.execute("insert into public._migration_history (migration_id, operation, duration)"
-                 " values (%s, 'rollback', %s)", [migration_id, timedelta(seconds=seconds)])
+    """Removes yoyo's mark and records the rollback; else as `mark`."""
+    _write(conn, migration_id, "rollback", [], seconds)
 
 
-def _overtaken(migration_id: str) -> FleetError:
-    return FleetError("MB907", f"somebody else applied or undid {migration_id} meanwhile",
-                      "Nothing of it was kept. See runner.py status, then repeat.",
-                      exit_code=DRIFT)
+def _write(conn: psycopg.Connection, migration_id: str, operation: str, sums: list[str],
+           seconds: float) -> None:
+    with sqlfile.blaming():
+        conn.execute("select public._migration_mark(%s, %s, %s::text[], %s, %s)", [
+            migration_id, operation, sums, timedelta(seconds=seconds), actor()])
 
 
 def actor() -> str:
@@ -200,15 +171,3 @@ def actor() -> str:
     except (KeyError, OSError):  # a uid without a passwd entry, as in a container
         name = f"uid {os.getuid()}"
     return f"{name}@{socket.gethostname()}"
-
-
-def _hash(migration_id: str) -> str:
-    return hashlib.sha256(migration_id.encode()).hexdigest()
-
-
-def _log(conn: psycopg.Connection, migration_id: str, operation: str) -> None:
-    user, _, host = actor().partition("@")
-    conn.execute("insert into public._yoyo_log (id, migration_hash, migration_id, operation,"
-                 " username, hostname, created_at_utc) values (%s, %s, %s, %s, %s, %s, %s)",
-                 [str(uuid.uuid1()), _hash(migration_id), migration_id, operation, user, host,
-                  datetime.now(UTC).replace(tzinfo=None)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from fleet.errors import DIFFERS, FAILED, USAGE, FleetError
+from fleet.errors import DIFFERS, DRIFT, FAILED, LOCKED, USAGE, FleetError
 
 INCLUDE = re.compile(r"^\\ir (\w+\.sql)\n", re.M)  # psql's: a file beside this one
 
@@ -40,6 +40,7 @@ HINTS = {
     "57P03": "The server is starting or stopping: wait until it answers.",
     "57P05": "The session was idle longer than idle_session_timeout.",
 }
+EXITS = {"MB111": DIFFERS, "MB907": DRIFT, "MB908": LOCKED}
 ENDED = {"25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}  # the session was
 
 
@@ -130,10 +131,10 @@ def execute(conn: psycopg.Connection, script: Script, at: int, text: str,
 
 
 @contextmanager
-def blaming(place: Callable[[psycopg.errors.Diagnostic], str],
+def blaming(place: Callable[[psycopg.errors.Diagnostic], str] = lambda diag: "",
             kept: str = "nothing of it was kept") -> Iterator[None]:
     """What the server refuses in the block is a fault of the file whose place (path:line, or path)
-    is told by the refusal. Raises MB905, or as `explain`, with the command to type next."""
+    is told by the refusal, if it is one's. Raises as `explain`, with the command to type next."""
     try:
         yield
     except psycopg.Error as fault:
@@ -174,7 +175,7 @@ def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> Fle
         message.append(diag.message_hint)
         hint = HINTS.get(fault.sqlstate, hint) + again
     return FleetError(code, "\n".join(filter(None, message)), hint, place,
-                      DIFFERS if code == "MB111" else FAILED)
+                      EXITS.get(code, FAILED))
 
 
 def offset_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:
