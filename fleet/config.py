@@ -68,6 +68,7 @@ class DatabaseConfig:
         user = f"{self.parts['user']}@" if "user" in self.parts else ""
         return f"{user}{servers}/{self.parts.get('dbname', '')}"
 
+
 def load(project: Path, environ: Mapping[str, str],
          embedded_parts: Callable[[], Mapping[str, str]]) -> DatabaseConfig:
     """The configuration of `project`; raises FleetError MB903 for what can't be understood.
