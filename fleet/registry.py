@@ -35,8 +35,10 @@ class Backend(PostgresqlPsycopgBackend):
         return self._ours
 
 
-def exists(conn: psycopg.Connection, table: str) -> bool:
-    return conn.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
+def exists(conn: psycopg.Connection, name: str) -> bool:
+    """Whether there is a relation of this name, or a function of this signature."""
+    look = "to_regprocedure" if name.endswith(")") else "to_regclass"
+    return conn.execute(f"select {look}(%s) is not null", [name]).fetchone()[0]
 
 
 def script(name: str) -> sqlfile.Script:
@@ -75,7 +77,7 @@ def create(conn: psycopg.Connection) -> None:
             internalmigrations.upgrade(backend)
         if not exists(conn, "public._migration_history"):
             run(conn, "create.sql")
-        if not has_function(conn, "public._migration_claim(integer)"):
+        if not exists(conn, "public._migration_claim(integer)"):
             run(conn, "marks.sql")
 
 
@@ -91,13 +93,9 @@ def marks(conn: psycopg.Connection) -> list[Any]:
     return []
 
 
-def has_function(conn: psycopg.Connection, signature: str) -> bool:
-    return conn.execute("select to_regprocedure(%s) is not null", [signature]).fetchone()[0]
-
-
 def has_inventory(conn: psycopg.Connection) -> bool:
     """Whether 002_security is in place, which keeps what was accepted."""
-    return has_function(conn, "security.differences()")
+    return exists(conn, "security.differences()")
 
 
 def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
@@ -120,7 +118,7 @@ def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
 
 def lost_logins(conn: psycopg.Connection) -> list[str]:
     """In words, what a restore, a clone or another's claim did to this installation's logins."""
-    if not has_function(conn, "security.lost_logins()"):
+    if not exists(conn, "security.lost_logins()"):
         return []
     return [said for said, _ in conn.execute("select * from security.lost_logins()")]
 
@@ -159,7 +157,7 @@ def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
 
 def _write(conn: psycopg.Connection, migration_id: str, operation: str, sums: list[str],
            seconds: float) -> None:
-    with sqlfile.blaming():
+    with sqlfile.blaming(), conn.transaction():
         conn.execute("select public._migration_mark(%s, %s, %s::text[], %s, %s)", [
             migration_id, operation, sums, timedelta(seconds=seconds), actor()])
 

@@ -205,7 +205,7 @@ def read(conn: psycopg.Connection) -> Content:
 
 def provisioner(conn: psycopg.Connection) -> str | None:
     """What the role is called that makes this installation's logins."""
-    if not registry.has_function(conn, "security.provisioner()"):
+    if not registry.exists(conn, "security.provisioner()"):
         return None
     return conn.execute("select security.provisioner()").fetchone()[0]
 
