@@ -42,8 +42,8 @@ def diff(ctx: Context) -> int:
 
 
 def _list(ctx: Context, found: list[Difference]) -> int:
-    ctx.screen.rows(COLUMNS, [(d.changed, *d.name, d.place) for d in found],
-                    below=[d.text() for d in found], key="difference")
+    comparison.show(ctx.screen, COLUMNS, [(d.changed, *d.name, d.place) for d in found],
+                    [d.text() for d in found])
     ctx.screen.say(f"{len(found) or 'no'} differences")
     return DIFFERS if found else DONE
 

@@ -33,10 +33,8 @@ class Lock:
 
 
 MIGRATION = Lock("public._migration_lock", "set local lock_timeout = '1s';"
-                 " lock table public._migration_lock in share update exclusive mode;"
-                 " select pg_backend_pid(), 'public._migration_lock'::regclass::oid")
-IMPORT = Lock("json_import.turn", "select json_import.claim_turn();"
-              " select pg_backend_pid(), 'json_import.turn'::regclass::oid")
+                 " lock table public._migration_lock in share update exclusive mode")
+IMPORT = Lock("json_import.turn", "select json_import.claim_turn()")
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,8 @@ def _take(conn: psycopg.Connection, lock: Lock) -> Held:
     other connection left."""
     try:
         with conn.transaction():
-            return Held(*conn.execute(lock.take).set_result(-1).fetchone())
+            text = f"{lock.take}; select pg_backend_pid(), '{lock.view}'::regclass::oid"
+            return Held(*conn.execute(text).set_result(-1).fetchone())
     except LockNotAvailable as fault:
         raise _refusal(conn, lock) from fault
 

@@ -20,9 +20,13 @@ def plan(ctx: Context) -> int:
              + ("" if m.script("apply").in_transaction else ", in no transaction"),
              m.header(m.id), m.header("locks"), m.header("undo"))
             for m in ctx.files if (state := states[m.id]) not in passed]
-    rows += [(migration, verb, what, "", "") for migration, verb, what, _ in edits]
-    ctx.screen.rows(["migration", "migrate_would", "what", "locks", "undo"], rows,
-                    below=[text for *_, text in edits], key="difference")
+    columns = ["migration", "migrate_would", "what", "locks", "undo"]
+    if edits:
+        from fleet import diff
+        rows += [(migration, verb, what, "", "") for migration, verb, what, _ in edits]
+        diff.show(ctx.screen, columns, rows, [text for *_, text in edits])
+    else:
+        ctx.screen.rows(columns, rows)
     return DONE
 
 

@@ -83,19 +83,11 @@ class Screen:
         self.err.print(Text(f"warning: {indented(text)}", "yellow"))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
-             below: Sequence[str] = (), key: str = "", none: str = "(no rows)") -> None:
-        """A result of rows: a table in a terminal, a list of objects as JSON; `none` if there are
-        none.
-
-        `below` are texts to print under it, which belong to the last rows; in JSON these have each
-        its own, called `key`.
-        """
+             none: str = "(no rows)") -> None:
+        """A result of rows: a table, `none` if there are none; as JSON a list of objects."""
         rows = list(rows)
         if self.as_json:
-            found = [dict(zip(columns, row, strict=True)) for row in rows]
-            for one, text in zip(found[len(found) - len(below):], below, strict=True):
-                one[key] = text
-            self.document(found)
+            self.document([dict(zip(columns, row, strict=True)) for row in rows])
             return
         if not rows:
             self.out.print(none, end="\n" if none else "")
@@ -106,8 +98,6 @@ class Screen:
         for row in rows:
             table.add_row(*(self._cell(value) for value in row))
         self.out.print(table)
-        for text in filter(None, below):
-            self.out.print(Text(printable(f"\n{text}", "\n\t")), soft_wrap=True)
 
     def text(self, text: str, key: str = "text") -> None:
         """A result that is text, printed as it is."""
