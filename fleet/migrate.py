@@ -62,7 +62,7 @@ class Session:
         changed = []
         with self.exclusive():
             found = states(self.conn, self.files)
-            if unmarked := [s.migration for s in found if s.is_unmarked]:
+            if unmarked := [s.migration for s in found if s.state == "adopt" and not s.applied_at]:
                 raise FleetError("MB907", f"{', '.join(unmarked)}: in place, but not marked as "
                                  "applied", f"Did psql run them? runner.py adopt {unmarked[-1]}",
                                  exit_code=DRIFT)

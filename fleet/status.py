@@ -22,11 +22,6 @@ class State:
     login: str | None = None
     next_step: str = ""
 
-    @property
-    def is_unmarked(self) -> bool:
-        """In place, but neither yoyo nor the runner applied it."""
-        return self.state == "adopt" and self.applied_at is None
-
 
 def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]:
     """Compares disk, yoyo's marks and our history; reads only and takes no lock.
