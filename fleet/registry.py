@@ -116,13 +116,6 @@ def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
                         " coalesce(live, 'not there') from security.differences()").fetchall()
 
 
-def lost_logins(conn: psycopg.Connection) -> list[str]:
-    """In words, what a restore, a clone or another's claim did to this installation's logins."""
-    if not exists(conn, "security.lost_logins()"):
-        return []
-    return [said for said, _ in conn.execute("select * from security.lost_logins()")]
-
-
 def known(conn: psycopg.Connection) -> set[str]:
     """The ids that our history has ever met."""
     if not exists(conn, "public._migration_history"):
@@ -143,23 +136,12 @@ def drop_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
-    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction.
-
-    Raises MB907 if somebody else applied it meanwhile.
-    """
-    _write(conn, migration.id, operation, [migration.sha256(name) for name in FILES], seconds)
-
-
-def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
-    """Removes yoyo's mark and records the rollback; else as `mark`."""
-    _write(conn, migration_id, "rollback", [], seconds)
-
-
-def _write(conn: psycopg.Connection, migration_id: str, operation: str, sums: list[str],
-           seconds: float) -> None:
+    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction; or
+    takes the mark away (rollback). Raises MB907 if somebody else did so meanwhile."""
+    sums = [migration.sha256(name) for name in FILES] if operation != "rollback" else []
     with sqlfile.blaming(), conn.transaction():
         conn.execute("select public._migration_mark(%s, %s, %s::text[], %s, %s)", [
-            migration_id, operation, sums, timedelta(seconds=seconds), actor()])
+            migration.id, operation, sums, timedelta(seconds=seconds), actor()])
 
 
 def actor() -> str:

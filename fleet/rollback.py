@@ -65,8 +65,8 @@ def undo(session: Session, chosen: list[Migration], discard_data: bool) -> int:
 
 def _undo(session: Session, migration: Migration, discard_data: bool) -> bool:
     """Rolls one migration back; False if a dry run could only show what it would do."""
-    def mark(target: Migration, _operation: str, started: float) -> None:
-        registry.unmark(session.conn, target.id, time.monotonic() - started)
+    def mark(target: Migration, operation: str, started: float) -> None:
+        registry.mark(session.conn, target, operation, time.monotonic() - started)
 
     # a dry run counts what would go, and ends no session for it
     return session.run("rollback", migration, mark, (

@@ -96,7 +96,8 @@ class Screen:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(self._cell(value) for value in row))
+            texts = [str(plain(value)) for value in row]
+            table.add_row(*(Text(printable(text), STYLES.get(text, "")) for text in texts))
         self.out.print(table)
 
     def text(self, text: str, key: str = "text") -> None:
@@ -140,10 +141,6 @@ class Screen:
         """Returns if the user agrees. MB910: exit 1 for a no, 2 where nobody can be asked."""
         if not yes and self.ask(f"{question} Type yes to go on", "no").lower() not in ("y", "yes"):
             raise FleetError("MB910", "not confirmed; nothing was changed", exit_code=FAILED)
-
-    def _cell(self, value: Any) -> Text:
-        text = str(plain(value)) if not isinstance(value, str) else value
-        return Text(printable(text), STYLES.get(text, ""))
 
 
 def plain(value: Any) -> str | int:
