@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterable
 from importlib import import_module
@@ -19,11 +20,10 @@ from typing import NoReturn
 import psycopg
 
 from fleet import __version__
-from fleet.command import Command
-from fleet.context import Context, explain
-from fleet.errors import FAILED, INTERRUPTED, USAGE, FleetError
-from fleet.journal import Journal
+from fleet.command import Command, Context
+from fleet.errors import DONE, INTERRUPTED, USAGE, FleetError
 from fleet.screen import Screen, indented
+from fleet.sqlfile import explain
 
 PROJECT = Path(__file__).resolve().parent
 # Commands in groups, each with the module in fleet/ that has it, loaded when the command is called.
@@ -32,8 +32,8 @@ COMMANDS = {
         "migrate": "migrate", "status": "status", "verify": "verify", "import": "import_commands",
         "maintain": "upkeep", "health": "upkeep"},
     "migrations": {
-        "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "migrate", "new": "new",
-        "graph": "graph", "codes": "status"},
+        "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "adopt", "new": "new",
+        "graph": "graph", "codes": "query"},
     "import": {
         "rejects": "import_commands", "retry": "import_commands",
         "export-rejects": "import_commands", "report": "report"},
@@ -41,7 +41,7 @@ COMMANDS = {
         "bot add": "bots", "bot list": "bots", "bot logins": "bots", "bot limit": "bots",
         "bot rotate": "bots", "bot token": "bots", "bot drop": "bots"},
     "server": {
-        "setup": "setup", "env": "embedded", "exec": "embedded", "metrics": "upkeep",
+        "setup": "setup", "env": "programs", "exec": "programs", "metrics": "upkeep",
         "reset": "embedded", "stop": "embedded"},
 }
 
@@ -107,48 +107,49 @@ def main(argv: list[str] | None = None) -> int:
                          "nothing was done\n")
         return USAGE
     args = parser(argv).parse_args(argv)
-    correlation_id = str(uuid.uuid4())
-    screen = Screen(args.quiet, args.json)
-    journal = Journal(args.log, args.command, correlation_id)
-    ctx = Context(args, PROJECT, screen, journal, correlation_id)
-    started, trace = time.monotonic(), ""
+    ctx = Context(args, PROJECT, Screen(args.quiet, args.json), str(uuid.uuid4()))
+    started, code, ended = time.monotonic(), DONE, {"error": None}
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        journal.write("start")
-        code, fault = args.run(ctx), None
+        ctx.log("start")
+        code = args.run(ctx)
         sys.stdout.flush()
-    except FleetError as error:
-        code, fault = error.exit_code, error
-    except psycopg.Error as error:
-        fault = explain(error, ctx.target.shown())
-        code = fault.exit_code
     except (KeyboardInterrupt, EOFError):
-        code, fault = INTERRUPTED, None
-        screen.say(f"\ninterrupted; what was not finished is undone "
-                   f"(correlation id {correlation_id})")
-    except OSError as error:  # of a file that the user named: writing() says more
-        fault = FleetError("MB900", f"the result can't be written: {error.strerror}",
-                           "What the command did stays done; stdout lost what it had to say.")
-        code = fault.exit_code
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = INTERRUPTED
+        ctx.screen.say("\ninterrupted; what was not finished is undone "
+                       f"(correlation id {ctx.correlation_id})")
     except Exception as error:
-        import traceback
-        code, fault = FAILED, FleetError(
-            "MB912", f"the runner failed: {type(error).__name__}: {error}",
-            "This is a fault of the runner: repeat with --log FILE and report what it holds.")
-        trace = traceback.format_exc()
-    if fault:
-        fault.message, fault.hint = journal.mask(fault.message), journal.mask(fault.hint)
-        screen.error(fault, correlation_id)
+        fault = told(error, ctx)
+        code, trace = fault.exit_code, "" if fault.code != "MB912" else traceback.format_exc()
+        ctx.screen.error(fault, ctx.correlation_id)
+        ended["error"] = {"code": fault.code, "message": fault.message, "place": fault.place,
+                          "trace": ctx.screen.mask(trace)}
     try:
-        journal.write("end", code=code, ms=round((time.monotonic() - started) * 1000, 1),
-                      error=fault and {"code": fault.code, "message": fault.message,
-                                       "place": fault.place, "trace": journal.mask(trace)})
+        ctx.log("end", code=code, ms=round((time.monotonic() - started) * 1000, 1), **ended)
     except FleetError as error:
-        screen.error(error, correlation_id)
+        ctx.screen.error(error, ctx.correlation_id)
         return code or error.exit_code
     return code
+
+
+def told(error: Exception, ctx: Context) -> FleetError:
+    """Whatever went wrong, as what the user is told."""
+    if isinstance(error, FleetError):
+        return error
+    if isinstance(error, psycopg.Error) and error.sqlstate:  # no file is to blame
+        return explain(error, ctx.target.shown(), "Is the schema there? See runner.py status.")
+    if isinstance(error, psycopg.Error):
+        return FleetError("MB901", f"the connection failed: {str(error).strip()}",
+                          "See whether the server runs; what was not committed is undone. Repeat.",
+                          ctx.target.shown())
+    if isinstance(error, OSError):  # of a file that the user named: output.writing says more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FleetError("MB900", f"the result can't be written: {error.strerror}",
+                          "What the command did stays done; stdout lost what it had to say.")
+    return FleetError("MB912", f"the runner failed: {type(error).__name__}: {error}",
+                      "This is a fault of the runner: repeat with --log FILE and report what it "
+                      "holds.")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from fleet import config, server
+from fleet import config, programs, server
 from fleet.server import Server, wheel_binaries
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -95,7 +95,7 @@ class Lab:
     def environment(self, dbname: str, user: str = "postgres") -> dict[str, str]:
         """For child processes: the libpq environment of a database."""
         parts = self.server.parts() | {"dbname": dbname, "user": user}
-        return config.DatabaseConfig(parts, {}, False, None, True).environment(os.environ)
+        return programs.environment(config.DatabaseConfig(parts, {}), os.environ)
 
     def make(self, dbname: str, owner: str = "postgres") -> None:
         """Makes a database in which its owner has applied every migration."""

@@ -6,14 +6,15 @@ import sys
 import psycopg
 from psycopg import sql
 
-from fleet.command import DISCARD, YES, Command, Query, arg
-from fleet.context import Context
+from fleet import one_bot
+from fleet.command import DISCARD, YES, Command, Context, arg
 from fleet.errors import DONE, USAGE, FleetError
+from fleet.query import Query
 
 
 def add(ctx: Context) -> int:
     """Makes a bot and its login; prints the password once, unless it was asked for."""
-    if not ctx.target.multi_bot:
+    if not one_bot.of(ctx.target).multi:
         raise FleetError("MB911", "MULTI_BOT_ENABLED is false, so no bot is added",
                          "Set it to true in the shell or in .env.", exit_code=USAGE)
     password = new_password(ctx)
@@ -69,7 +70,7 @@ def token(ctx: Context) -> int:
     """Gives a bot the token for its messenger, asked for or, without a terminal, from stdin."""
     given = (ctx.screen.ask("Token", secret=True) if sys.stdin.isatty()
              else sys.stdin.readline()).strip()
-    ctx.journal.hide([*ctx.journal.secrets, given])
+    ctx.screen.hide(given)
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
         bot_id = _find(ctx, conn)
         conn.execute("select security.set_bot_token(%s, %s)", [bot_id, given])
@@ -85,7 +86,7 @@ def new_password(ctx: Context) -> str:
                              "Repeat the command.")
     else:
         password = secrets.token_urlsafe(24)
-    ctx.journal.hide([*ctx.journal.secrets, password])
+    ctx.screen.hide(password)
     return password
 
 
@@ -96,7 +97,7 @@ def verifier(conn: psycopg.Connection, password: str) -> str:
 
 def _find(ctx: Context, conn: psycopg.Connection) -> int:
     bot_id = conn.execute("select security.find_bot(%s)", [ctx.args.name]).fetchone()[0]
-    ctx.target.bot(bot_id)
+    one_bot.of(ctx.target).choose(bot_id)
     return bot_id
 
 

@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from fleet import diff, registry, scratch, sqlfile, verify
-from fleet.context import Context
+from fleet.command import Context
 from fleet.diff import Difference, Survey
 from fleet.errors import DRIFT, FleetError
 from fleet.files import Migration

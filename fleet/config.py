@@ -2,14 +2,11 @@
 
 import os
 import re
-import shlex
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import psycopg
 from dotenv import dotenv_values
@@ -24,10 +21,8 @@ SECRETS = {o.keyword.decode() for o in _KNOWN if o.dispchar in (b"*", b"D")}  # 
 LIBPQ = {*VARIABLES.values(), "PGSERVICEFILE", "PGDATESTYLE", "PGTZ", "PGGEQO"}  # 4 lack a keyword
 NAMES_A_SERVER = ("DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGSERVICE", "PGPORT")
 SERVER = {"host", "hostaddr", "service"}
-SETTINGS = {"CURRENT_BOT_ID": "0*[1-9][0-9]{0,17}",
-            "MULTI_BOT_ENABLED": "(?i:true|1|yes|on|false|0|no|off)"}
+SETTINGS = ("CURRENT_BOT_ID", "MULTI_BOT_ENABLED")  # one_bot has what they mean
 _LOCK = threading.Lock()
-_query = partial(urlencode, quote_via=quote, safe="")
 
 # libpq keeps the SQLSTATE of a refused connection to itself, so its English text has to tell; a
 # server that speaks another language gets the last hint.
@@ -61,29 +56,8 @@ class DatabaseConfig:
     parts: Mapping[str, str] = field(repr=False)
     sources: Mapping[str, str]  # keyword or setting -> "shell PGHOST", ".env DATABASE_URL", …
     embedded: bool = False
-    current_bot_id: int | None = None
-    multi_bot: bool = True
     warnings: tuple[str, ...] = ()
-
-    def conninfo(self) -> dict[str, str]:
-        """Keyword arguments for psycopg.connect."""
-        return dict(self.parts)
-
-    def url(self) -> str:
-        """A libpq URI, password included; sockets and several hosts stand in its query."""
-        rest = self.conninfo()
-        login, server = quote(rest.pop("user", ""), safe=""), ""
-        if "password" in rest:
-            login += ":" + quote(rest.pop("password"), safe="")
-        if re.fullmatch("[A-Za-z0-9_.-]+", rest.get("host", "")):
-            server = f"{rest.pop('host')}:{rest.pop('port', '5432')}"
-        path = f"/{quote(rest.pop('dbname', ''), safe='')}?{_query(rest)}".removesuffix("?")
-        return f"postgresql://{login}{'@' if login else ''}{server}{path}"
-
-    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """`base` for a child process (psql, pg_dump, yoyo), which then connects as we do."""
-        kept = {name: base[name] for name in base if name not in LIBPQ | {"DATABASE_URL"}}
-        return kept | {VARIABLES[k]: value for k, value in self.parts.items() if k in VARIABLES}
+    settings: Mapping[str, Said] = field(default_factory=dict)  # of SETTINGS, as they are said
 
     def shown(self) -> str:
         """user@host:port/db, never a secret; sockets and IPv6 addresses in brackets."""
@@ -93,24 +67,6 @@ class DatabaseConfig:
                            for host, port in zip(hosts, ports * len(hosts), strict=False))
         user = f"{self.parts['user']}@" if "user" in self.parts else ""
         return f"{user}{servers}/{self.parts.get('dbname', '')}"
-
-    def exports(self, environ: Collection[str] = frozenset(VARIABLES.values())) -> str:
-        """Shell lines for psql to connect as we do: no secret; what misleads in `environ` unset."""
-        said = {VARIABLES[key]: shlex.quote(value) for key, value in self.parts.items()
-                if key in VARIABLES and key not in SECRETS}
-        used = {*said, *" ".join(self.sources.values()).split()}
-        other = [name for name in VARIABLES.values() if name in environ and name not in used]
-        words = {"unset": other, "export": [f"{name}={value}" for name, value in said.items()]}
-        return "\n".join(" ".join([verb, *rest]) for verb, rest in words.items() if rest)
-
-    def bot(self, asked: int | None) -> int | None:
-        """The bot a command is about: `asked`, else CURRENT_BOT_ID; MB911 in one-bot mode."""
-        only = self.current_bot_id
-        if not self.multi_bot and (only is None or asked not in (None, only)):
-            raise FleetError("MB911", f"MULTI_BOT_ENABLED is false, CURRENT_BOT_ID is "
-                             f"{only or 'not set'}, --bot is {asked or 'not given'}",
-                             "set CURRENT_BOT_ID to the bot and leave --bot out", exit_code=USAGE)
-        return only if asked is None else asked
 
 
 def load(project: Path, environ: Mapping[str, str],
@@ -156,15 +112,9 @@ def load(project: Path, environ: Mapping[str, str],
         warnings.append(f"psql and pg_dump have no variable for {', '.join(mute)}: not handed on")
     settings = {name: Said(source[name], f"{label} {name}") for name in SETTINGS
                 for label, source in ((".env", values), ("shell", environ)) if source.get(name)}
-    for name, value in settings.items():
-        if not re.fullmatch(SETTINGS[name], value):
-            raise FleetError("MB903", f"{name} is {str(value)!r}", "set CURRENT_BOT_ID to a bot's "
-                             "number, MULTI_BOT_ENABLED to true or false", value.source, USAGE)
-    multi_bot = settings.get("MULTI_BOT_ENABLED", "on").lower() in ("true", "1", "yes", "on")
     return DatabaseConfig({key: str(value) for key, value in found.items()},
                           {key: value.source for key, value in (found | settings).items()},
-                          bool(local), int(settings.get("CURRENT_BOT_ID", 0)) or None, multi_bot,
-                          tuple(warnings))
+                          bool(local), tuple(warnings), settings)
 
 
 def connect(config: DatabaseConfig, **extra: str) -> settings.Connection:

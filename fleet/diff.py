@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -11,6 +12,7 @@ from fleet import scratch
 from fleet.errors import USAGE, FleetError
 from fleet.files import Migration
 from fleet.scratch import Content, Name
+from fleet.screen import Screen
 
 CODE = ("routine", "relation", "trigger", "comment")
 EACH = " (each partition)"  # what the inventory adds to a fact about a table's partitions
@@ -49,6 +51,21 @@ class Difference:
         lines = difflib.unified_diff(self.old.splitlines(), self.new.splitlines(), "database",
                                      self.place or "files", lineterm="")
         return "\n".join(lines)
+
+
+def show(screen: Screen, columns: Sequence[str], rows: Sequence[Sequence[Any]],
+         texts: Sequence[str]) -> None:
+    """A result of rows, of which the last ones have texts: below the table, or in JSON's objects.
+    """
+    if screen.as_json:
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        for one, text in zip(found[len(found) - len(texts):], texts, strict=True):
+            one["difference"] = text
+        screen.document(found)
+        return
+    screen.rows(columns, rows)
+    for text in filter(None, texts):
+        screen.text(f"\n{text}")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from fleet import diff as comparison
 from fleet import lock, registry, status
 from fleet.code import Editor, applied
-from fleet.command import YES, Command, arg
-from fleet.context import Context
+from fleet.command import YES, Command, Context, arg
 from fleet.diff import Difference, Survey
 from fleet.errors import DIFFERS, DONE, DRIFT, USAGE, FleetError
 from fleet.files import Migration
@@ -43,8 +42,8 @@ def diff(ctx: Context) -> int:
 
 
 def _list(ctx: Context, found: list[Difference]) -> int:
-    ctx.screen.rows(COLUMNS, [(d.changed, *d.name, d.place) for d in found],
-                    below=[d.text() for d in found], key="difference")
+    comparison.show(ctx.screen, COLUMNS, [(d.changed, *d.name, d.place) for d in found],
+                    [d.text() for d in found])
     ctx.screen.say(f"{len(found) or 'no'} differences")
     return DIFFERS if found else DONE
 

@@ -1,42 +1,11 @@
-"""The embedded server's commands, and those that run other programs against the server in use."""
-
-import argparse
-import os
-import sys
-from pathlib import Path
-from typing import NoReturn
+"""The embedded server's commands: `runner.py reset`, which drops its data, and `stop`."""
 
 from psycopg import Cursor, sql
 
 from fleet import server
-from fleet.command import YES, Command, arg
-from fleet.context import Context
-from fleet.errors import DONE, USAGE, FleetError
+from fleet.command import YES, Command, Context
+from fleet.errors import USAGE, FleetError
 from fleet.migrate import migrate
-
-
-def env(ctx: Context) -> int:
-    ctx.connect().close()  # what it prints must work
-    ctx.screen.text(ctx.target.exports(os.environ), "exports")
-    return DONE
-
-
-def execute(ctx: Context) -> NoReturn:
-    """Becomes another program that talks to the same server (psql, yoyo, pg_dump)."""
-    ctx.connect().close()
-    if not ctx.args.program:
-        raise FleetError("MB900", "exec needs a program to run",
-                         "For example: runner.py exec psql", exit_code=USAGE)
-    surrounding = ctx.target.environment(os.environ)
-    ours = [str(Path(sys.executable).parent), str(server.wheel_binaries())]
-    first, last = (ours, []) if ctx.target.embedded else (ours[:1], ours[1:])
-    surrounding["PATH"] = os.pathsep.join([*first, surrounding.get("PATH", os.defpath), *last])
-    sys.stdout.flush()
-    try:
-        os.execvpe(ctx.args.program[0], ctx.args.program, surrounding)  # noqa: S606
-    except OSError as fault:
-        raise FleetError("MB900", f"can't run {ctx.args.program[0]}: {fault.strerror}",
-                         "Install it, or put its folder on PATH.", exit_code=USAGE) from None
 
 
 def reset(ctx: Context) -> int:
@@ -68,9 +37,6 @@ def stop(ctx: Context) -> int:
 
 
 COMMANDS = (
-    Command("env", "print the connection as shell exports, never a password", env),
-    Command("exec", "run a program (psql, yoyo, pg_dump) against the server in use",
-            execute, arguments=(arg("program", nargs=argparse.REMAINDER),)),
     Command("reset", "drop and rebuild the embedded database", reset, changes=True,
             arguments=(YES,)),
     Command("stop", "stop the embedded server", stop, changes=True),

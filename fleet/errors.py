@@ -1,8 +1,5 @@
 """The one exception that carries a fact to the user: code, message, place, next step, exit code."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import psycopg
 
 # Exit codes, the same for every command (the README lists them).
@@ -23,14 +20,3 @@ class FleetError(Exception):
         super().__init__(message)
         self.code, self.message, self.hint, self.place = code, message, hint, place
         self.exit_code, self.part = exit_code, ""
-
-
-@contextmanager
-def writing(what: object, hint: str = "Name a file in a folder that you may write to."
-            ) -> Iterator[None]:
-    """Turns the refusal of a file that the user named into MB900, with the system's reason."""
-    try:
-        yield
-    except OSError as fault:
-        raise FleetError("MB900", f"can't write {what}: {fault.strerror}", hint,
-                         exit_code=USAGE) from None

@@ -14,8 +14,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet.context import Context
-from fleet.errors import DONE, USAGE, FleetError, writing
+from fleet.command import Context
+from fleet.errors import DONE, USAGE, FleetError
+from fleet.output import writing
 
 PATIENCE = "'10s'"  # Prometheus gives a scrape as long
 UP = "1: the database answers."
@@ -71,7 +72,7 @@ class Source(Collector):
                 raise FleetError("MB902", "the embedded server is stopped")   # wants it to stay so
             yield from families(self.ctx)
         except (psycopg.Error, FleetError) as fault:
-            self.ctx.screen.warn(self.ctx.journal.mask(f"not measured: {fault}".strip()))
+            self.ctx.screen.warn(self.ctx.screen.mask(f"not measured: {fault}".strip()))
             yield GaugeMetricFamily("botfleet_up", UP, value=0)
 
 

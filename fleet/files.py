@@ -49,14 +49,14 @@ class Migration:
 
 def read(sql: Path) -> list[Migration]:
     """The migrations in `sql`, dependencies first. Raises MB909 where yoyo would skip silently."""
+    for entry in sorted([*sql.glob("*.py"), *sql.glob("*.sql")]):  # yoyo says not what lacks
+        for name in FILES:
+            Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
     try:
         migrations = [
             Migration(m.id, sql / m.id, frozenset(d.id for d in m.depends))
             for m in topological_sort(yoyo.read_migrations(glob.escape(str(sql))))]
     except (BadMigration, MigrationConflict, CycleError) as fault:
-        for entry in sorted(sql.glob("*.py")):  # yoyo does not say which file is not there
-            for name in FILES:
-                Migration(entry.stem, sql / entry.stem, frozenset()).script(name)
         why = ": ".join(str(arg) for arg in fault.args)
         if isinstance(fault, CycleError):
             why = "these depend on one another: " + ", ".join(m.id for m in fault.args[1])
@@ -66,9 +66,6 @@ def read(sql: Path) -> list[Migration]:
     if not migrations:
         raise FleetError("MB909", f"{sql} holds no migration", "Restore it: git checkout -- sql",
                          exit_code=USAGE)
-    for migration in migrations:
-        for name in FILES:
-            migration.script(name)
     return migrations
 
 

@@ -1,8 +1,7 @@
 """`runner.py graph`: what depends on what."""
 
 from fleet import files
-from fleet.command import Command, arg
-from fleet.context import Context
+from fleet.command import Command, Context, arg
 from fleet.errors import DONE
 from fleet.status import states
 

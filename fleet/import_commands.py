@@ -2,6 +2,7 @@
 
 import os
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import psycopg
 
-from fleet import bot_files, importer, lock
-from fleet.command import BOT, Command, Query, arg
-from fleet.context import Context
-from fleet.errors import DONE, DRIFT, LOCKED, QUARANTINED, USAGE, FleetError, writing
+from fleet import bot_files, importer, lock, one_bot
+from fleet.command import BOT, Command, Context, arg
+from fleet.errors import DONE, DRIFT, LOCKED, QUARANTINED, USAGE, FleetError
+from fleet.output import writing
 from fleet.progress import progress
+from fleet.query import Query
 
 
 def import_files(ctx: Context) -> int:
@@ -21,7 +23,7 @@ def import_files(ctx: Context) -> int:
     args, started = ctx.args, time.monotonic()
     if args.jobs < 1 or args.max_bytes < 1:
         raise FleetError("MB900", "--jobs and --max-bytes are at least 1", exit_code=USAGE)
-    folders = bot_files.bot_folders(args.folder, args.bot)
+    which, folders = one_bot.of(ctx.target), bot_files.bot_folders(args.folder, args.bot)
     if not args.bot and (names := bot_files.strays(args.folder, folders)):
         ctx.screen.warn(f"no bot's folder, so not read: {', '.join(names)}")
     with ctx.connect() as conn, \
@@ -31,7 +33,7 @@ def import_files(ctx: Context) -> int:
         run_id = conn.execute("select json_import.start_run(%s, %s::jsonb)", [
             bot_files.spell(os.fsencode(args.folder)),
             psycopg.types.json.Jsonb(_options(args))]).fetchone()[0]
-        bots = {name: _ensure_bot(ctx, conn, name) for name in folders}
+        bots = {name: _ensure_bot(args, conn, which, name) for name in folders}
         entries = importer.classify(conn, run_id, [
             entry for name, folder in folders.items()
             for entry in bot_files.walk(folder, bots[name][0])])
@@ -58,7 +60,7 @@ def import_files(ctx: Context) -> int:
     if missing := len(entries) - sum(total.values()) - len(busy):
         raise FleetError("MB912", f"{missing} of {len(entries)} entries are in no count",
                          "This is a fault of the importer: report it.")
-    ctx.journal.write("import", run_id=run_id, found=len(entries), busy=len(busy), **total)
+    ctx.log("import", run_id=run_id, found=len(entries), busy=len(busy), **total)
     ctx.closing(f"{len(entries)} entries: " + ", ".join(
         f"{total[o]} {o}" for o in importer.OUTCOMES) + f" in {time.monotonic() - started:.1f} s")
     if busy:
@@ -87,16 +89,17 @@ def _grouped(changed: list[tuple]) -> list[tuple]:
             for group, files in sorted(groups.items())]
 
 
-def _options(args) -> dict:
+def _options(args: Namespace) -> dict:
     return {name: getattr(args, name) for name in ("bot", "jobs", "strict", "dry_run", "max_bytes")}
 
 
-def _ensure_bot(ctx: Context, conn: psycopg.Connection, name: str) -> tuple[int, bool]:
+def _ensure_bot(args: Namespace, conn: psycopg.Connection, which: one_bot.Bots, name: str
+                ) -> tuple[int, bool]:
     """The bot of this name as (bot_id, is_new). In one-bot mode only the configured one."""
-    create = not ctx.args.no_create and ctx.target.multi_bot
+    create = not args.no_create and which.multi
     bot_id, is_new = conn.execute("select * from json_import.ensure_bot(%s, %s)",
                                   [name, create]).fetchone()
-    ctx.target.bot(bot_id)
+    which.choose(bot_id)
     return bot_id, is_new
 
 
@@ -125,7 +128,7 @@ def compare(ctx: Context) -> int:
     columns = ("bot", "path", "verdict", "records", "octets", "digest", "difference")
     totals, differences = {}, []
     with ctx.connect() as conn:
-        for name, folder in bot_files.bot_folders(ctx.args.source, ctx.bot()).items():
+        for name, folder in bot_files.bot_folders(ctx.args.source, one_bot.named(ctx)).items():
             bot_id = conn.execute("select security.find_bot(%s)", [name]).fetchone()[0]
             totals[name] = Counter()
             for row in _reconcile(conn, folder, bot_id):
@@ -164,7 +167,7 @@ def retry(ctx: Context) -> int:
         run_id = conn.execute("select json_import.start_run('(retry)')").fetchone()[0]
         rows = conn.execute(
             "select * from json_import.retry(%s, security.find_bot(%s), %s, %s)",
-            [run_id, ctx.bot(), ctx.args.file, ctx.args.code]).fetchall()
+            [run_id, one_bot.named(ctx), ctx.args.file, ctx.args.code]).fetchall()
         conn.execute("select json_import.finish_run(%s)", [run_id])
     ctx.screen.rows(["bot", "path", "status", "defects"], rows)
     ctx.closing(f"{len(rows)} tried again")
@@ -176,7 +179,7 @@ def export_rejects(ctx: Context) -> int:
     with ctx.connect() as conn:
         rows = conn.execute(
             "select * from json_import.list_kept(security.find_bot(%s))",
-            [ctx.bot()]).fetchall()
+            [one_bot.named(ctx)]).fetchall()
         for bot, path, *ids in rows:
             if not ctx.args.dry_run:
                 parts = conn.execute("select json_import.kept_parts(%s, %s)", ids)

@@ -8,12 +8,11 @@ import select
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 from psycopg.errors import DuplicateTable, LockNotAvailable, UniqueViolation
 
-from fleet import config, registry, sqlfile
+from fleet import config, registry
 from fleet.errors import LOCKED, FleetError
 
 PATIENCE = 20  # seconds that a pooler has for giving us two connections at once
@@ -22,14 +21,6 @@ PATIENCE = 20  # seconds that a pooler has for giving us two connections at once
 BEGIN = """begin isolation level read committed;
     select set_config(name, '0', true) from pg_settings where name in (
         'idle_in_transaction_session_timeout', 'statement_timeout', 'transaction_timeout')"""
-HOLDER = """
-    select coalesce(nullif(regexp_replace(a.application_name, ' [0-9a-f-]{36}$', ''), ''), '?'),
-           l.pid, coalesce(a.usename, '?'),
-           coalesce(substring(a.application_name from ' ([0-9a-f-]{36})$'), '?'),
-           coalesce(to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), '?')
-    from pg_locks as l left join pg_stat_activity as a using (pid)
-    where l.database = (select oid from pg_database where datname = current_database())
-      and l.relation = to_regclass(%s) and l.mode = 'ShareUpdateExclusiveLock' and l.granted"""
 
 
 @dataclass(frozen=True)
@@ -42,10 +33,8 @@ class Lock:
 
 
 MIGRATION = Lock("public._migration_lock", "set local lock_timeout = '1s';"
-                 " lock table public._migration_lock in share update exclusive mode;"
-                 " select pg_backend_pid(), 'public._migration_lock'::regclass::oid")
-IMPORT = Lock("json_import.turn", "select json_import.claim_turn();"
-              " select pg_backend_pid(), 'json_import.turn'::regclass::oid")
+                 " lock table public._migration_lock in share update exclusive mode")
+IMPORT = Lock("json_import.turn", "select json_import.claim_turn()")
 
 
 @dataclass(frozen=True)
@@ -86,15 +75,15 @@ def hold(conn: psycopg.Connection, lock: Lock, correlation_id: str, here: bool =
         finally:
             with suppress(psycopg.Error):
                 other.execute("rollback")  # by now; a closed connection lets go a little later
+            if lock is MIGRATION:  # whichever is there; after Ctrl-C `conn` may be in mid-statement
+                registry.drop_yoyo_lock(conn if other.broken else other, held.pid)
 
 
 def _make(conn: psycopg.Connection) -> None:
     """Makes the view if it is missing. Of two first runs the second finds it made."""
-    path = Path(__file__).parent.parent / "sql/000_registry/lock.sql"
     try:
         if not registry.exists(conn, MIGRATION.view):
-            with conn.transaction():
-                sqlfile.run(conn, sqlfile.read(path, "sql/000_registry/lock.sql"))
+            registry.run(conn, "lock.sql")
     except FleetError as fault:
         if isinstance(fault.__cause__, LockNotAvailable):  # a dry run, that will undo its own
             raise _refusal(conn, MIGRATION) from fault
@@ -117,10 +106,8 @@ def _take(conn: psycopg.Connection, lock: Lock) -> Held:
     other connection left."""
     try:
         with conn.transaction():
-            cursor = conn.execute(lock.take)
-            while cursor.nextset():
-                pass
-            return Held(*cursor.fetchone())
+            text = f"{lock.take}; select pg_backend_pid(), '{lock.view}'::regclass::oid"
+            return Held(*conn.execute(text).set_result(-1).fetchone())
     except LockNotAvailable as fault:
         raise _refusal(conn, lock) from fault
 
@@ -139,8 +126,6 @@ def _await_second(conn: psycopg.Connection) -> None:
 
 def _refusal(conn: psycopg.Connection, lock: Lock) -> FleetError:
     """Who holds the lock since when, as far as this login may see it."""
-    who = "it has just begun, or finished"
-    if found := conn.execute(HOLDER, [lock.view]).fetchone():
-        who = "{} (backend {}, login {}, correlation id {}) since {}".format(*found)
+    who = dict(registry.run(conn, "at_work.sql")).get(lock.view, "it has just begun, or finished")
     return FleetError("MB908", f"another runner is at work: {who}",
                       "Wait until it has finished, then repeat.", exit_code=LOCKED)

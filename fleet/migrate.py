@@ -1,16 +1,15 @@
-"""`runner.py migrate` and `adopt`: the atomic steps that bring migrations into a database."""
+"""`runner.py migrate`: the atomic steps that bring migrations into a database."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from fleet import lock, preflight, registry, settings, sqlfile
-from fleet.command import Command, arg
-from fleet.context import Context
+from fleet import lock, registry, settings, sqlfile
+from fleet.command import Command, Context, arg
 from fleet.errors import BUSY, DRIFT, FleetError
 from fleet.files import Migration, dependants, pick
 from fleet.status import refuse_drift, states
@@ -19,6 +18,8 @@ from fleet.verify import require
 RETRIES = (0.5, 1, 2, 4, 8)  # seconds between attempts when a lock can't be had
 # "is there already": somebody ran the file by hand, or yoyo was stopped before its mark
 DUPLICATE = ("42P06", "42P07", "42710", "42723", "42P16")
+
+Step = Callable[[Migration, str, float], None]  # of a migration: operation, when it was started
 
 
 @dataclass
@@ -50,9 +51,9 @@ class Session:
         outer = self.conn.transaction(force_rollback=True) if self.dry_run else nullcontext()
         with outer, lock.hold(self.conn, lock.MIGRATION, self.correlation_id,
                               self.dry_run) as self.held:
-            registry.create(self.conn, self.files[0].folder.parent / "000_registry")
-            with registry.yoyo_lock(self.conn, self.held.pid):
-                yield
+            registry.create(self.conn)
+            registry.take_yoyo_lock(self.conn, self.held.pid)
+            yield
 
     def migrate(self, to: str | None = None) -> list[str]:
         """Adopts what yoyo applied, applies what is pending, up to `to`, and brings live what was
@@ -61,7 +62,7 @@ class Session:
         changed = []
         with self.exclusive():
             found = states(self.conn, self.files)
-            if unmarked := [s.migration for s in found if s.is_unmarked]:
+            if unmarked := [s.migration for s in found if s.state == "adopt" and not s.applied_at]:
                 raise FleetError("MB907", f"{', '.join(unmarked)}: in place, but not marked as "
                                  "applied", f"Did psql run them? runner.py adopt {unmarked[-1]}",
                                  exit_code=DRIFT)
@@ -73,10 +74,11 @@ class Session:
             by_id, untried = {m.id: m for m in self.files}, set()
             for state in found:
                 if state.state == "adopt":
-                    self.atomically("adopt", by_id[state.migration], self._mark)
+                    self.atomically("adopt", by_id[state.migration], self.mark)
                 if state.migration in untried:
                     self.say(f"{state.migration} needs what could only be shown: not tried")
-                elif state.state == "pending" and not self._apply(by_id[state.migration]):
+                elif state.state == "pending" and not self.run(
+                        "apply", by_id[state.migration], self.mark):
                     untried |= {m.id for m in dependants(self.files, state.migration)}
                 elif state.state in ("adopt", "pending"):
                     changed.append(state.migration)
@@ -87,43 +89,17 @@ class Session:
                 changed += [migration.id for migration in edited]
         return changed
 
-    def adopt(self, wanted: str) -> bool:
-        """Marks a migration that is in place, and what it needs; False if the runner knows it.
+    def run(self, operation: str, migration: Migration, mark: Step,
+            given: Sequence[tuple[str, str]] = ()) -> bool:
+        """Runs a migration's file (`operation`: apply, rollback) with the settings `given`, and
+        marks it; False if a dry run could only show what it would do."""
+        script, started = migration.script(operation), time.monotonic()
 
-        Raises MB906 if it is not in place, MB907 if it was edited or needs what isn't applied.
-        """
-        migration = pick(self.files, wanted)
-        with self.exclusive():
-            found = {state.migration: state for state in states(self.conn, self.files)}
-            if found[migration.id].state == "applied":
-                return False
-            if found[migration.id].state == "edited":
-                refuse_drift([found[migration.id]])
-            needed = [m for m in self.files if found[m.id].state not in ("applied", "edited")
-                      and migration in dependants(self.files, m.id)]
-            for one in needed[:-1]:
-                if found[one.id].state != "adopt":
-                    raise FleetError("MB907", f"{migration.id} needs {one.id}, which isn't applied",
-                                     f"First: runner.py adopt {one.id}", exit_code=DRIFT)
-            for one in needed:
-                self.atomically("adopt", one, self._mark)
-        return True
-
-    def _apply(self, migration: Migration) -> bool:
-        """Applies one migration; False if a dry run could only show what it would do."""
-        script = migration.script("apply")
-
-        def apply(target: Migration, operation: str, started: float) -> None:
+        def step(target: Migration, operation: str, started: float) -> None:
             if script.in_transaction:
-                self._apply_whole(target, script)
-            self._mark(target, operation, started)
+                self._run_whole(target, script, given)
+            mark(target, operation, started)
 
-        return self.run("apply", migration, script, apply)
-
-    def run(self, operation: str, migration: Migration, script: sqlfile.Script,
-            step: Callable[[Migration, str, float], None], *given: tuple[str, str]) -> bool:
-        """Runs a script and its step; False if a dry run could only show what it would do."""
-        started = time.monotonic()
         if not script.in_transaction:
             from fleet import stepwise
             if self.dry_run:
@@ -134,24 +110,30 @@ class Session:
         self.atomically(operation, migration, step, started)
         return True
 
-    def _apply_whole(self, migration: Migration, script: sqlfile.Script) -> None:
+    def _run_whole(self, migration: Migration, script: sqlfile.Script,
+                   given: Sequence[tuple[str, str]]) -> None:
+        registry.expect(self.conn)
         try:
-            registry.expect(self.conn)
             with settings.as_connected(self.conn):
+                for name, value in given:
+                    self.conn.execute("select set_config(%s, %s, true)", [name, value])
                 sqlfile.run(self.conn, script)
-                sqlfile.check_constraints(self.conn, script)
+                with sqlfile.blaming(lambda _: script.shown):  # for what it left for the commit
+                    self.conn.execute("set constraints all immediate")
         except FleetError as fault:
-            if getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
+            is_apply = script.shown.endswith("apply.sql")
+            if is_apply and getattr(fault.__cause__, "sqlstate", None) in DUPLICATE:
                 fault.hint = (f"If it was run by hand, or yoyo was stopped half-way: "
                               f"runner.py adopt {migration.id}. Otherwise remove what is there.")
             raise
 
-    def _mark(self, migration: Migration, operation: str, started: float) -> None:
+    def mark(self, migration: Migration, operation: str, started: float) -> None:
+        """Verifies and marks what is in place, in the caller's transaction. Raises MB906, MB907."""
         require(self.conn, migration)
         registry.mark(self.conn, migration, operation, time.monotonic() - started)
 
     def atomically(self, operation: str, migration: Migration,
-                   step: Callable[[Migration, str, float], None], started: float = 0) -> None:
+                   step: Step, started: float = 0) -> None:
         """Runs one step in one transaction; repeats it when a lock could not be had."""
         started = started or time.monotonic()
         for attempt, pause in enumerate((*RETRIES, None), 1):
@@ -172,22 +154,14 @@ class Session:
 def migrate(ctx: Context) -> int:
     with ctx.connect() as conn:
         is_new = not registry.marks(conn)
-        preflight.require(conn, ctx.target.shown(), ctx.screen.say,
-                          lambda detail: is_new and detail.startswith("note:"))
+        registry.preflight(conn, ctx.target.shown(), ctx.screen.say,
+                           lambda detail: is_new and detail.startswith("note:"))
         changed = Session.of(ctx, conn).migrate(ctx.args.to)
     return ctx.finish(f"{len(changed)} migrated" if changed else "nothing to migrate")
-
-
-def adopt(ctx: Context) -> int:
-    with ctx.connect() as conn:
-        adopted = Session.of(ctx, conn).adopt(ctx.args.id)
-    return ctx.finish(f"{ctx.args.id} {'adopted' if adopted else 'is applied already'}")
 
 
 COMMANDS = (
     Command("migrate", "apply what is pending, bring live what was edited",
             migrate, changes=True,
             arguments=(arg("--to", metavar="ID", help="the last one to apply"),)),
-    Command("adopt", "verify and mark a migration that somebody ran by hand",
-            adopt, changes=True, arguments=(arg("id", metavar="ID"),)),
 )

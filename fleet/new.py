@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fleet import files
-from fleet.command import Command, arg
-from fleet.context import Context
-from fleet.errors import DONE, USAGE, FleetError, writing
+from fleet.command import Command, Context, arg
+from fleet.errors import DONE, USAGE, FleetError
+from fleet.output import writing
 
 TEMPLATE = Path(__file__).parent / "template"
 PURPOSE = {"apply.sql": "table of contents: header, settings, the files that it includes",

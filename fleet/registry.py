@@ -1,19 +1,15 @@
 """yoyo's tables and our history beside them: who applied which content, and who is at it now."""
 
 import getpass
-import hashlib
 import os
 import socket
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from yoyo import internalmigrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
@@ -21,8 +17,10 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import default_migration_table
 
 from fleet import sqlfile
-from fleet.errors import DIFFERS, DRIFT, LOCKED, FleetError
-from fleet.files import Migration
+from fleet.errors import FleetError
+from fleet.files import FILES, Migration
+
+FOLDER = Path(__file__).parent.parent / "sql/000_registry"
 
 
 class Backend(PostgresqlPsycopgBackend):
@@ -37,11 +35,38 @@ class Backend(PostgresqlPsycopgBackend):
         return self._ours
 
 
-def exists(conn: psycopg.Connection, table: str) -> bool:
-    return conn.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
+def exists(conn: psycopg.Connection, name: str) -> bool:
+    """Whether there is a relation of this name, or a function of this signature."""
+    look = "to_regprocedure" if name.endswith(")") else "to_regclass"
+    return conn.execute(f"select {look}(%s) is not null", [name]).fetchone()[0]
 
 
-def create(conn: psycopg.Connection, folder: Path) -> None:
+def script(name: str) -> sqlfile.Script:
+    """A file of sql/000_registry, which a DBA may run by psql as well."""
+    return sqlfile.read(FOLDER / name, f"sql/{FOLDER.name}/{name}")
+
+
+def run(conn: psycopg.Connection, name: str) -> list[tuple]:
+    """Runs such a file; returns the rows of its last statement."""
+    with conn.transaction():
+        return sqlfile.run(conn, script(name))
+
+
+def preflight(conn: psycopg.Connection, place: str, say: Callable[[str], None],
+              noteworthy: Callable[[str], bool] = lambda detail: True) -> None:
+    """May this login migrate this database? Raises MB904 for the first check that is not true; says
+    those whose detail is noteworthy."""
+    rows = run(conn, "preflight.sql")
+    for check, ok, detail in rows:
+        if noteworthy(detail):
+            say(f"{'ok' if ok else 'FAILED'}: {check} ({detail})")
+    for check, ok, detail in rows:
+        if not ok:
+            found, _, remedy = detail.partition("; ")
+            raise FleetError("MB904", f"not true: {check} ({found})", remedy, place)
+
+
+def create(conn: psycopg.Connection) -> None:
     """Makes yoyo's tables and our history where they are missing."""
     with conn.transaction():
         conn.execute("set local search_path = public")
@@ -51,8 +76,9 @@ def create(conn: psycopg.Connection, folder: Path) -> None:
         if internalmigrations.needs_upgrading(backend):
             internalmigrations.upgrade(backend)
         if not exists(conn, "public._migration_history"):
-            path = folder / "create.sql"
-            sqlfile.run(conn, sqlfile.read(path, f"sql/{folder.name}/create.sql"))
+            run(conn, "create.sql")
+        if not exists(conn, "public._migration_claim(integer)"):
+            run(conn, "marks.sql")
 
 
 def marks(conn: psycopg.Connection) -> list[Any]:
@@ -67,13 +93,9 @@ def marks(conn: psycopg.Connection) -> list[Any]:
     return []
 
 
-def has_function(conn: psycopg.Connection, signature: str) -> bool:
-    return conn.execute("select to_regprocedure(%s) is not null", [signature]).fetchone()[0]
-
-
 def has_inventory(conn: psycopg.Connection) -> bool:
     """Whether 002_security is in place, which keeps what was accepted."""
-    return has_function(conn, "security.differences()")
+    return exists(conn, "security.differences()")
 
 
 def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
@@ -81,16 +103,9 @@ def expect(conn: psycopg.Connection, unfinished: str | None = None) -> None:
 
     But for what a migration that runs in no transaction, `unfinished`, left when it was killed.
     """
-    if not has_inventory(conn):
-        return
-    try:
-        conn.execute("select security.expect_inventory(%s)", [unfinished])
-    except psycopg.Error as fault:
-        if fault.sqlstate != "MB111":
-            raise
-        refused = sqlfile.explain(fault, "", "")
-        refused.exit_code = DIFFERS
-        raise refused from fault
+    if has_inventory(conn):
+        with sqlfile.blaming():
+            conn.execute("select security.expect_inventory(%s)", [unfinished])
 
 
 def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
@@ -101,13 +116,6 @@ def differences(conn: psycopg.Connection) -> list[tuple[str, str, str]]:
                         " coalesce(live, 'not there') from security.differences()").fetchall()
 
 
-def lost_logins(conn: psycopg.Connection) -> list[str]:
-    """In words, what a restore, a clone or another's claim did to this installation's logins."""
-    if not has_function(conn, "security.lost_logins()"):
-        return []
-    return [said for said, _ in conn.execute("select * from security.lost_logins()")]
-
-
 def known(conn: psycopg.Connection) -> set[str]:
     """The ids that our history has ever met."""
     if not exists(conn, "public._migration_history"):
@@ -115,83 +123,25 @@ def known(conn: psycopg.Connection) -> set[str]:
     return {row[0] for row in conn.execute("select migration_id from public._migration_history")}
 
 
-@contextmanager
-def yoyo_lock(conn: psycopg.Connection, holder: int) -> Iterator[None]:
-    """Holds yoyo's lock row, so that a parallel `yoyo apply` refuses. Raises MB908.
-
-    Our rows carry the pid of the lock's holder, negated: the next one may remove what a killed
-    runner left, and never touches a row of yoyo's.
-    """
-    with conn.transaction():
-        conn.execute("delete from public.yoyo_lock where pid < 0")
-        taken = conn.execute(
-            "insert into public.yoyo_lock (locked, ctime, pid)"
-            " values (1, now() at time zone 'UTC', %s) on conflict do nothing", [-holder]).rowcount
-    if not taken:
-        pid, since = conn.execute("select pid, ctime from public.yoyo_lock").fetchone() or (0, "?")
-        raise FleetError("MB908", f"yoyo is at work: process {pid} since {since} UTC",
-                         "Wait for it; if that process is gone: make yoyo CMD=break-lock",
-                         exit_code=LOCKED)
-    try:
-        yield
-    finally:
-        clean_up(conn, "delete from public.yoyo_lock where pid = %s", -holder)
+def take_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
+    """Takes yoyo's lock row for the backend that holds ours. Raises MB908."""
+    with sqlfile.blaming():
+        conn.execute("select public._migration_claim(%s)", [holder])
 
 
-def clean_up(conn: psycopg.Connection, text: str, *arguments: object) -> None:
-    """Also after Ctrl-C in mid-statement. A lost connection has cleaned up by itself."""
-    with suppress(psycopg.OperationalError):
-        if conn.info.transaction_status == TransactionStatus.ACTIVE:
-            _cancel(conn)
-            conn.execute("rollback")
-        conn.execute(text, arguments)
-
-
-def _cancel(conn: psycopg.Connection) -> None:
-    """Ends the statement at work and throws its results away."""
-    while conn.info.transaction_status == TransactionStatus.ACTIVE:
-        conn.cancel_safe()  # repeated: one that comes before the statement begins is lost
-        time.sleep(0.02)
-        conn.pgconn.consume_input()
-        while not conn.pgconn.is_busy() and conn.pgconn.get_result():
-            pass
+def drop_yoyo_lock(conn: psycopg.Connection, holder: int) -> None:
+    """Gives it back, if it is there, and ours."""
+    with suppress(psycopg.Error), conn.transaction():
+        conn.execute("delete from public.yoyo_lock where pid = %s", [-holder])
 
 
 def mark(conn: psycopg.Connection, migration: Migration, operation: str, seconds: float) -> None:
-    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction."""
-    marked = conn.execute("select applied_at_utc from public._yoyo_migration"
-                          " where migration_id = %s", [migration.id]).fetchone()
-    if marked and operation == "apply":
-        raise _overtaken(migration.id)
-    if marked:
-        marked_at = marked[0]
-    else:
-        marked_at = datetime.now(UTC).replace(tzinfo=None)
-        conn.execute("insert into public._yoyo_migration (migration_hash, migration_id,"
-                     " applied_at_utc) values (%s, %s, %s)",
-                     [_hash(migration.id), migration.id, marked_at])
-        _log(conn, migration.id, "apply" if operation == "apply" else "mark")
-    sums = [migration.sha256(name) for name in ("apply", "rollback", "verify")]
-    conn.execute("insert into public._migration_history (migration_id, operation, apply_sha256,"
-                 " rollback_sha256, verify_sha256, marked_at, duration)"
-                 " values (%s, %s, %s, %s, %s, %s, %s)",
-                 [migration.id, operation, *sums, marked_at, timedelta(seconds=seconds)])
-
-
-def unmark(conn: psycopg.Connection, migration_id: str, seconds: float) -> None:
-    """Removes yoyo's mark and records the rollback, in the caller's transaction."""
-    if not conn.execute("delete from public._yoyo_migration where migration_id = %s",
-                        [migration_id]).rowcount:
-        raise _overtaken(migration_id)
-    _log(conn, migration_id, "rollback")
-    conn.execute("insert into public._migration_history (migration_id, operation, duration)"
-                 " values (%s, 'rollback', %s)", [migration_id, timedelta(seconds=seconds)])
-
-
-def _overtaken(migration_id: str) -> FleetError:
-    return FleetError("MB907", f"somebody else applied or undid {migration_id} meanwhile",
-                      "Nothing of it was kept. See runner.py status, then repeat.",
-                      exit_code=DRIFT)
+    """Writes yoyo's mark (unless yoyo did) and our history row, in the caller's transaction; or
+    takes the mark away (rollback). Raises MB907 if somebody else did so meanwhile."""
+    sums = [migration.sha256(name) for name in FILES] if operation != "rollback" else []
+    with sqlfile.blaming(), conn.transaction():
+        conn.execute("select public._migration_mark(%s, %s, %s::text[], %s, %s)", [
+            migration.id, operation, sums, timedelta(seconds=seconds), actor()])
 
 
 def actor() -> str:
@@ -201,15 +151,3 @@ def actor() -> str:
     except (KeyError, OSError):  # a uid without a passwd entry, as in a container
         name = f"uid {os.getuid()}"
     return f"{name}@{socket.gethostname()}"
-
-
-def _hash(migration_id: str) -> str:
-    return hashlib.sha256(migration_id.encode()).hexdigest()
-
-
-def _log(conn: psycopg.Connection, migration_id: str, operation: str) -> None:
-    user, _, host = actor().partition("@")
-    conn.execute("insert into public._yoyo_log (id, migration_hash, migration_id, operation,"
-                 " username, hostname, created_at_utc) values (%s, %s, %s, %s, %s, %s, %s)",
-                 [str(uuid.uuid1()), _hash(migration_id), migration_id, operation, user, host,
-                  datetime.now(UTC).replace(tzinfo=None)])

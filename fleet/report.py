@@ -5,9 +5,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fleet.command import BOT, Command, arg
-from fleet.context import Context
-from fleet.errors import DONE, DRIFT, writing
+from fleet import one_bot
+from fleet.command import BOT, Command, Context, arg
+from fleet.errors import DONE, DRIFT
+from fleet.output import writing
 from fleet.screen import plain, printable
 
 SECTIONS = (
@@ -30,7 +31,7 @@ def report(ctx: Context) -> int:
     with ctx.connect() as conn:
         found = {}
         for name, _, query in SECTIONS:
-            cursor = conn.execute(query, {"bot": ctx.bot()})
+            cursor = conn.execute(query, {"bot": one_bot.named(ctx)})
             columns = [column.name for column in cursor.description]
             found[name] = [dict(zip(columns, row, strict=True)) for row in cursor]
         checks = conn.execute("select * from json_import.check()").fetchall()
@@ -43,11 +44,15 @@ def report(ctx: Context) -> int:
     else:
         for name, title, _ in SECTIONS:
             rows = with_bars(found[name]) if name == "months" else found[name]
-            ctx.screen.heading(title)
+            _heading(ctx, title)
             ctx.screen.rows(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
-        ctx.screen.heading("Verdict")
+        _heading(ctx, "Verdict")
         ctx.screen.text(verdict)
     return DRIFT if failed else DONE
+
+
+def _heading(ctx: Context, title: str) -> None:
+    ctx.screen.out.print(f"\n{title}", style="bold")
 
 
 def with_bars(months: list[dict]) -> list[dict]:

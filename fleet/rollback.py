@@ -4,9 +4,8 @@ import time
 
 import psycopg
 
-from fleet import files, registry, settings, sqlfile
-from fleet.command import DISCARD, YES, Command, arg
-from fleet.context import Context
+from fleet import files, registry
+from fleet.command import DISCARD, YES, Command, Context, arg
 from fleet.errors import DRIFT, FleetError
 from fleet.files import Migration
 from fleet.migrate import Session
@@ -66,21 +65,13 @@ def undo(session: Session, chosen: list[Migration], discard_data: bool) -> int:
 
 def _undo(session: Session, migration: Migration, discard_data: bool) -> bool:
     """Rolls one migration back; False if a dry run could only show what it would do."""
-    script = migration.script("rollback")
+    def mark(target: Migration, operation: str, started: float) -> None:
+        registry.mark(session.conn, target, operation, time.monotonic() - started)
+
     # a dry run counts what would go, and ends no session for it
-    given = (("app.discard_data", "on" if discard_data or session.dry_run else "off"),
-             ("app.dry_run", "on" if session.dry_run else "off"))
-
-    def step(target: Migration, operation: str, started: float) -> None:
-        if script.in_transaction:
-            registry.expect(session.conn)
-            with settings.as_connected(session.conn):
-                for name, value in given:
-                    session.conn.execute("select set_config(%s, %s, true)", [name, value])
-                sqlfile.run(session.conn, script)
-        registry.unmark(session.conn, target.id, time.monotonic() - started)
-
-    return session.run("rollback", migration, script, step, *given)
+    return session.run("rollback", migration, mark, (
+        ("app.discard_data", "on" if discard_data or session.dry_run else "off"),
+        ("app.dry_run", "on" if session.dry_run else "off")))
 
 
 COMMANDS = (

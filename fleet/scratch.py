@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from fleet import config, registry, server, settings, sqlfile
+from fleet import config, registry, server, settings, sqlfile, stepwise
 from fleet.errors import FleetError
 from fleet.files import Migration
 
@@ -83,7 +83,8 @@ class Workshop:
 
         Raises MB905 for a file that fails, MB915 where no scratch database can be had.
         """
-        texts = json.dumps([_code().text, [m.script("apply").text for m in files]])
+        scripts = registry.script("code.sql"), *(m.script("apply") for m in files)
+        texts = json.dumps([script.text for script in scripts])
         if texts not in self.made:
             *surroundings, may_create = self.conn.execute(SURROUNDINGS).fetchone()
             digest = hashlib.sha256(f"{surroundings} {texts}".encode()).hexdigest()
@@ -155,9 +156,9 @@ def build(parts: Mapping[str, str], files: list[Migration]) -> Content:
 
 def _apply(conn: psycopg.Connection, script: sqlfile.Script) -> None:
     """Runs a file in the caller's transaction, also one that should run in none."""
-    sqlfile.refuse(script)
+    stepwise.refuse(script)
     whole = [(0, script.text)]
-    for at, text in whole if script.in_transaction else script.split():
+    for at, text in whole if script.in_transaction else stepwise.split(script):
         try:
             with conn.transaction():
                 sqlfile.execute(conn, script, at, text)
@@ -168,14 +169,9 @@ def _apply(conn: psycopg.Connection, script: sqlfile.Script) -> None:
 
 def _check_bodies(conn: psycopg.Connection, files: list[Migration]) -> None:
     """Raises MB905 with part:line for a body that can't run though all of the tables are there."""
-    try:
+    with sqlfile.blaming(lambda diag: _place(files, diag)):
         conn.execute("select security.validate_body(oid::regprocedure) from pg_proc"
                      " where oid >= 16384 order by oid")
-    except psycopg.Error as fault:
-        if fault.sqlstate is None:
-            raise
-        place = _place(files, fault.diag)
-        raise sqlfile.failure(fault, place.partition(":")[0] or "the file", place) from fault
 
 
 def _place(files: list[Migration], diag: psycopg.errors.Diagnostic) -> str:
@@ -203,13 +199,13 @@ def read(conn: psycopg.Connection) -> Content:
     with conn.transaction():
         facts = {(kind, name): text for kind, name, text in conn.execute(
             "select kind, object, definition from security.inventory() where scope = 'database'")}
-        pieces = [Piece(*row) for row in sqlfile.run(conn, _code())]
+        pieces = [Piece(*row) for row in registry.run(conn, "code.sql")]
     return Content(facts, {(piece.kind, piece.object): piece for piece in pieces})
 
 
 def provisioner(conn: psycopg.Connection) -> str | None:
     """What the role is called that makes this installation's logins."""
-    if not registry.has_function(conn, "security.provisioner()"):
+    if not registry.exists(conn, "security.provisioner()"):
         return None
     return conn.execute("select security.provisioner()").fetchone()[0]
 
@@ -218,11 +214,6 @@ def accepted(conn: psycopg.Connection) -> dict[Name, str]:
     """The facts that were accepted last."""
     return {(kind, name): text for kind, name, text in conn.execute(
         "select kind, object, definition from security.accepted_fact where scope = 'database'")}
-
-
-def _code() -> sqlfile.Script:
-    path = Path(__file__).parent.parent / "sql/000_registry/code.sql"
-    return sqlfile.read(path, "sql/000_registry/code.sql")
 
 
 def _load(path: Path) -> Content | None:

@@ -59,9 +59,20 @@ class Screen:
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json, self.told = quiet, as_json, False
+        self.secrets: set[str] = set()
         # without a terminal nobody must lose the end of a line to an assumed width
         self.out = Terminal(highlight=False, width=None if sys.stdout.isatty() else 10_000)
         self.err = Terminal(stderr=True, highlight=False, soft_wrap=True)
+
+    def hide(self, *secrets: str) -> None:
+        """From now on `mask` writes these as ***."""
+        self.secrets |= {*filter(None, secrets)}
+
+    def mask(self, text: str) -> str:
+        """The text with every known secret as ***."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
 
     def say(self, text: str) -> None:
         """Talk: what is going on. Silent with --quiet."""
@@ -72,19 +83,11 @@ class Screen:
         self.err.print(Text(f"warning: {indented(text)}", "yellow"))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]],
-             below: Sequence[str] = (), key: str = "", none: str = "(no rows)") -> None:
-        """A result of rows: a table in a terminal, a list of objects as JSON; `none` if there are
-        none.
-
-        `below` are texts to print under it, which belong to the last rows; in JSON these have each
-        its own, called `key`.
-        """
+             none: str = "(no rows)") -> None:
+        """A result of rows: a table, `none` if there are none; as JSON a list of objects."""
         rows = list(rows)
         if self.as_json:
-            found = [dict(zip(columns, row, strict=True)) for row in rows]
-            for one, text in zip(found[len(found) - len(below):], below, strict=True):
-                one[key] = text
-            self.document(found)
+            self.document([dict(zip(columns, row, strict=True)) for row in rows])
             return
         if not rows:
             self.out.print(none, end="\n" if none else "")
@@ -93,10 +96,9 @@ class Screen:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(self._cell(value) for value in row))
+            texts = [str(plain(value)) for value in row]
+            table.add_row(*(Text(printable(text), STYLES.get(text, "")) for text in texts))
         self.out.print(table)
-        for text in filter(None, below):
-            self.out.print(Text(printable(f"\n{text}", "\n\t")), soft_wrap=True)
 
     def text(self, text: str, key: str = "text") -> None:
         """A result that is text, printed as it is."""
@@ -104,14 +106,6 @@ class Screen:
             self.document({key: text})
         else:
             self.out.print(Text(printable(text, "\n\t")), soft_wrap=True)
-
-    def verbatim(self, text: str) -> None:
-        """A result for another program, which wants its tabs and long lines as they are."""
-        self.out.file.write(printable(text, "\n\t") if self.out.is_terminal else text)
-
-    def heading(self, title: str) -> None:
-        """The title of what follows."""
-        self.out.print(Text(f"\n{printable(title)}", "bold"))
 
     def document(self, value: Any) -> None:
         """A result as JSON."""
@@ -121,8 +115,9 @@ class Screen:
     def error(self, fault: FleetError, correlation_id: str) -> None:
         """A failure: code and fact, the place, the next step, and what to look for in logs.
 
-        As JSON too, unless stdout has its one document already.
+        As JSON too, unless stdout has its one document already. Secrets in it are masked for good.
         """
+        fault.message, fault.hint = self.mask(fault.message), self.mask(fault.hint)
         if self.as_json and not self.told:
             self.document({"error": {
                 "code": fault.code, "message": fault.message, "place": fault.place,
@@ -146,10 +141,6 @@ class Screen:
         """Returns if the user agrees. MB910: exit 1 for a no, 2 where nobody can be asked."""
         if not yes and self.ask(f"{question} Type yes to go on", "no").lower() not in ("y", "yes"):
             raise FleetError("MB910", "not confirmed; nothing was changed", exit_code=FAILED)
-
-    def _cell(self, value: Any) -> Text:
-        text = str(plain(value)) if not isinstance(value, str) else value
-        return Text(printable(text), STYLES.get(text, ""))
 
 
 def plain(value: Any) -> str | int:

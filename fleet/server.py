@@ -39,9 +39,8 @@ class Server:
             self.home.mkdir(exist_ok=True)
             with _private(_private(self.home) / "lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if self.pid() and not Path(self.parts()["host"], ".s.PGSQL.5432").exists():
-                    self.stop()  # a cleaner took its socket: nobody can connect any more
-                if not self.pid():
+                if not self.answers():
+                    self.stop()
                     self._prepare()
                     self._run("did not start", "pg_ctl", "start", "-st120", "-D", self._data.name)
                 # Not psycopg: no parameter holds off PGSERVICE (service='' asks for one named '').
@@ -62,6 +61,10 @@ class Server:
         if running := self.pid() is not None:
             self._run("did not stop", "pg_ctl", "stop", "-st120", "-D", self._data.name, "-m", mode)
         return running
+
+    def answers(self) -> bool:
+        """Whether it runs and can be reached: something that cleans /tmp may have its socket."""
+        return self.pid() is not None and Path(self.parts()["host"], ".s.PGSQL.5432").exists()
 
     def pid(self) -> int | None:
         """The postmaster's process id if it runs: a live pid that works in the data directory."""

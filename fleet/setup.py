@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from dotenv import dotenv_values, set_key, unset_key
 
-from fleet import preflight
-from fleet.command import Command, arg
+from fleet import one_bot, registry
+from fleet.command import Command, Context, arg
 from fleet.config import NAMES_A_SERVER, SECRETS, VARIABLES, DatabaseConfig, connect, said_by
-from fleet.context import Context
 from fleet.errors import DONE, USAGE, FleetError
 
 MANAGED = {*VARIABLES.values(), "PGSERVICEFILE", "DATABASE_URL"}  # the lines of .env that are ours
@@ -84,7 +84,7 @@ def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
         parts |= {} if passfile == home else {"passfile": str(passfile)}
     said = {key: value for key, value in parts.items() if key != "password" or keep == "env"}
     variables = {VARIABLES[key]: said.pop(key) for key in [*said] if key in VARIABLES}
-    variables |= {"DATABASE_URL": DatabaseConfig(said, {}).url()} if said else {}  # has no variable
+    variables |= {"DATABASE_URL": url_of(said)} if said else {}  # has no variable
     say(f"{verb} to .env: " + (" ".join(
         f"{name}={MASK if name in ('PGPASSWORD', 'DATABASE_URL') else value}"
         for name, value in variables.items()) or "no connection, so the embedded server is used"))
@@ -95,10 +95,24 @@ def setup(project: Path, environ: Mapping[str, str], ask: Ask, say: Say, *,
     return DONE
 
 
+def url_of(parts: Mapping[str, str]) -> str:
+    """A libpq URI, password included; sockets and several hosts stand in its query."""
+    rest = dict(parts)
+    login, server = quote(rest.pop("user", ""), safe=""), ""
+    if "password" in rest:
+        login += ":" + quote(rest.pop("password"), safe="")
+    if re.fullmatch("[A-Za-z0-9_.-]+", rest.get("host", "")):
+        server = f"{rest.pop('host')}:{rest.pop('port', '5432')}"
+    path = f"/{quote(rest.pop('dbname', ''), safe='')}"
+    query = urlencode(rest, quote_via=quote, safe="")
+    return f"postgresql://{login}{'@' if login else ''}{server}{path}{query and f'?{query}'}"
+
+
 def show(config: DatabaseConfig) -> list[tuple[str, str, str]]:
     """(name, value, source) of each part and setting; secrets masked."""
-    settings = {"CURRENT_BOT_ID": str(config.current_bot_id or ""),
-                "MULTI_BOT_ENABLED": str(config.multi_bot).lower()}
+    bots = one_bot.of(config)
+    settings = {"CURRENT_BOT_ID": str(bots.current or ""),
+                "MULTI_BOT_ENABLED": str(bots.multi).lower()}
     return [(VARIABLES.get(name, name), MASK if name in SECRETS else value,
              config.sources.get(name, "default"))
             for name, value in ({**config.parts, **settings}).items()]
@@ -108,7 +122,7 @@ def probe(parts: Mapping[str, str], say: Say) -> None:
     """Connects and asks for the rights that migrating takes; raises MB901 or MB904."""
     config = DatabaseConfig(parts, {})
     with connect(config) as conn:
-        preflight.require(conn, config.shown(), say)
+        registry.preflight(conn, config.shown(), say)
 
 
 def _corrected(parts: dict[str, str], refused: FleetError, ask: Ask, say: Say) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """Runs one SQL file, with those it includes, as a whole; finds the line of what failed in it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
-from fleet.errors import USAGE, FleetError
+from fleet.errors import DIFFERS, DRIFT, FAILED, LOCKED, USAGE, FleetError
 
 INCLUDE = re.compile(r"^\\ir (\w+\.sql)\n", re.M)  # psql's: a file beside this one
 
@@ -20,7 +21,6 @@ TOKEN = re.compile(
 # The transaction is the runner's: file, verification and mark are committed together or not at all.
 TRANSACTION = re.compile(r"(begin|start|commit|end|rollback|abort|savepoint|release"
                          r"|prepare\s+transaction)\b", re.I)
-LOCAL = re.compile(r"set\s+local\b", re.I)
 # Next steps for what is the server's trouble and no file's.
 HINTS = {
     "25006": "Nothing may be written here: a standby, default_transaction_read_only, a verify.sql.",
@@ -40,6 +40,7 @@ HINTS = {
     "57P03": "The server is starting or stopping: wait until it answers.",
     "57P05": "The session was idle longer than idle_session_timeout.",
 }
+EXITS = {"MB111": DIFFERS, "MB907": DRIFT, "MB908": LOCKED}
 ENDED = {"25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}  # the session was
 
 
@@ -62,12 +63,6 @@ class Script:
         """False if the header, its first comment, says `-- transaction: none`."""
         header = re.match(r"(?:--.*\n)*", self.text)[0]
         return not re.search(r"^-- transaction: none$", header, re.M)
-
-    def split(self) -> list[tuple[int, str]]:
-        """(offset, text) of each statement, with the semicolon and the comments after it."""
-        starts = list(statements(self.text))
-        return [(start, self.text[start:end])
-                for start, end in zip(starts, [*starts[1:], len(self.text)], strict=True)]
 
     def place(self, offset: int) -> str:
         """path:line of a character of the text."""
@@ -130,26 +125,26 @@ def execute(conn: psycopg.Connection, script: Script, at: int, text: str,
     `kept` is what an error's hint says of the work done so far.
     """
     cursor = CountingCursor(conn)
+    with blaming(lambda d: script.place(at + offset_of(d, text, cursor.finished)), kept):
+        cursor.execute(text.encode()).set_result(-1)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def blaming(place: Callable[[psycopg.errors.Diagnostic], str] = lambda diag: "",
+            kept: str = "nothing of it was kept") -> Iterator[None]:
+    """What the server refuses in the block is a fault of the file whose place (path:line, or path)
+    is told by the refusal, if it is one's. Raises as `explain`, with the command to type next."""
     try:
-        cursor.execute(text.encode())
+        yield
     except psycopg.Error as fault:
         if fault.sqlstate is None:  # the connection, not the statement
             raise
-        place = script.place(at + offset_of(fault.diag, text, cursor.finished))
-        raise failure(fault, place.rpartition(":")[0], place, kept) from fault
-    while cursor.nextset():
-        pass
-    return cursor.fetchall() if cursor.description else []
-
-
-def check_constraints(conn: psycopg.Connection, script: Script) -> None:
-    """Checks now what a script left for the commit. Raises as `run`, without a line."""
-    try:
-        conn.execute("set constraints all immediate")
-    except psycopg.Error as fault:
-        if fault.sqlstate is None:
-            raise
-        raise failure(fault, script.shown, script.shown) from fault
+        found = place(fault.diag)
+        path = found.partition(":")[0] or "the file"
+        command = "rollback" if path.endswith("rollback.sql") else "migrate"
+        raise explain(fault, found, f"Correct {path}.", f" {kept[0].upper()}{kept[1:]}. "
+                      f"Then: runner.py {command}") from fault
 
 
 def refuse(script: Script) -> None:
@@ -160,22 +155,10 @@ def refuse(script: Script) -> None:
                          ) if script.in_transaction else ("no transaction", "each statement alone")
             raise FleetError("MB905", f"{found[0].lower()} in a file that runs in {fact}",
                              f"Remove it: the runner commits {why}.", script.place(start))
-        if not script.in_transaction and LOCAL.match(script.text, start):
-            raise FleetError("MB905", "set local in a file that runs in no transaction",
-                             "Write a plain set, and reset it at the end of the file.",
-                             script.place(start))
         if script.text[start] == "\\":
             raise FleetError("MB905", "a command of psql that no other tool runs",
                              "Remove it. The one that may be there is \\ir NAME.sql, alone on its "
                              "line, in apply.sql or rollback.sql.", script.place(start))
-
-
-def failure(fault: psycopg.Error, shown: str, place: str,
-            kept: str = "nothing of it was kept") -> FleetError:
-    """An error that the file `shown` is to blame for, with the command to type next."""
-    command = "rollback" if shown.endswith("rollback.sql") else "migrate"
-    return explain(fault, place, f"Correct {shown}.",
-                   f" {kept[0].upper()}{kept[1:]}. Then: runner.py {command}")
 
 
 def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> FleetError:
@@ -191,7 +174,8 @@ def explain(fault: psycopg.Error, place: str, hint: str, again: str = "") -> Fle
         message[0] += f" (SQLSTATE {fault.sqlstate})"
         message.append(diag.message_hint)
         hint = HINTS.get(fault.sqlstate, hint) + again
-    return FleetError(code, "\n".join(filter(None, message)), hint, place)
+    return FleetError(code, "\n".join(filter(None, message)), hint, place,
+                      EXITS.get(code, FAILED))
 
 
 def offset_of(diag: psycopg.errors.Diagnostic, text: str, finished: int) -> int:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import psycopg
 
 from fleet import registry, verify
-from fleet.command import Command, Query
-from fleet.context import Context
+from fleet.command import Command, Context
 from fleet.errors import DONE, DRIFT, PENDING, FleetError
 from fleet.files import FILES, Migration
 
@@ -22,11 +21,6 @@ class State:
     applied_at: object = None
     login: str | None = None
     next_step: str = ""
-
-    @property
-    def is_unmarked(self) -> bool:
-        """In place, but neither yoyo nor the runner applied it."""
-        return self.state == "adopt" and self.applied_at is None
 
 
 def states(conn: psycopg.Connection, migrations: list[Migration]) -> list[State]:
@@ -85,6 +79,4 @@ def status(ctx: Context) -> int:
 
 COMMANDS = (
     Command("status", "show where each migration stands (exit 3: pending, 4: drift)", status),
-    Command("codes", "list the error codes and what to do about each", Query(
-        "select code, name, meaning, remedy from core.error_code order by code")),
 )

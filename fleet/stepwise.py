@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
-from fleet import lock, registry, settings, sqlfile
+from fleet import lock, settings, sqlfile
 from fleet.errors import BUSY, FleetError
 
 BUILD = re.compile(r"create\s+(unique\s+)?index\s+concurrently\b", re.I)
+LOCAL = re.compile(r"set\s+local\b", re.I)
 CLEAR = re.compile(r"drop\s+index\s+concurrently\s+if\s+exists\b", re.I)
 REPEATABLE = ("; the next run begins with the first again, so let each be repeatable: before"
               " `create index concurrently`, `drop index concurrently if exists` removes a broken"
@@ -24,8 +26,8 @@ def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], N
 
     Repeats one that could not have its lock. Raises MB905; its hint says what is kept.
     """
-    sqlfile.refuse(script)
-    found, tries, number = script.split(), Counter(), 0
+    refuse(script)
+    found, tries, number = split(script), Counter(), 0
     with _as_connected(conn, given):
         while number < len(found):
             at, text = found[number]
@@ -53,11 +55,28 @@ def run(conn: psycopg.Connection, script: sqlfile.Script, say: Callable[[str], N
 
 def show(script: sqlfile.Script, name: str, say: Callable[[str], None]) -> None:
     """Says which statements would run; what can't be in a transaction can't be undone."""
-    sqlfile.refuse(script)
-    found = script.split()
+    refuse(script)
+    found = split(script)
     say(f"{name} can't run in a transaction, so a dry run only shows its {len(found)} statements:")
     for at, text in found:
         say(f"  {script.place(at)}: {text.partition(chr(10))[0]}")
+
+
+def split(script: sqlfile.Script) -> list[tuple[int, str]]:
+    """(offset, text) of each statement, with the semicolon and the comments after it."""
+    starts = list(sqlfile.statements(script.text))
+    return [(start, script.text[start:end])
+            for start, end in zip(starts, [*starts[1:], len(script.text)], strict=True)]
+
+
+def refuse(script: sqlfile.Script) -> None:
+    """Raises MB905 as sqlfile.refuse, and for what needs a transaction where there is none."""
+    sqlfile.refuse(script)
+    for start in sqlfile.statements(script.text) if not script.in_transaction else ():
+        if LOCAL.match(script.text, start):
+            raise FleetError("MB905", "set local in a file that runs in no transaction",
+                             "Write a plain set, and reset it at the end of the file.",
+                             script.place(start))
 
 
 def _again(done: list[str]) -> int | None:
@@ -86,6 +105,6 @@ def _as_connected(conn: psycopg.Connection, given: Sequence[tuple[str, str]]) ->
     try:
         yield
     finally:
-        registry.clean_up(conn, reset)
-        if not conn.broken:
+        if conn.info.transaction_status == TransactionStatus.IDLE:  # neither lost nor interrupted
+            conn.execute(reset)
             settings.pin(conn, "set", settings.ALWAYS)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fleet.command import Command, Query, arg
-from fleet.context import Context
+from fleet.command import Command, Context, arg
 from fleet.errors import DONE, DRIFT
+from fleet.query import Query
 
 
 def maintain(ctx: Context) -> int:
@@ -21,7 +21,7 @@ def maintain(ctx: Context) -> int:
             ).fetchone()
             done.append((task, ok, result, duration))
             failed += [] if ok else [task]
-            ctx.journal.write("task", task=task, ok=ok, result=result)
+            ctx.log("task", task=task, ok=ok, result=result)
         ctx.screen.rows(["task", "ok", "result", "duration"], done)
         conn.execute("select performance.refuse_failures(%s)", [failed])
     return ctx.closing(f"{len(done)} tasks done" if done else "nothing is due")

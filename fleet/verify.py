@@ -6,8 +6,7 @@ from pathlib import Path
 import psycopg
 
 from fleet import registry, settings, sqlfile
-from fleet.command import BOT, Command, arg
-from fleet.context import Context
+from fleet.command import BOT, Command, Context, arg
 from fleet.errors import DIFFERS, DONE, DRIFT, PENDING, FleetError
 from fleet.files import Migration
 
@@ -64,7 +63,9 @@ def verify(ctx: Context) -> int:
         if registry.has_inventory(conn) and {m.id for m in ctx.files} == marked:
             rows += [("all of them", *row) for row in
                      conn.execute("select * from security.check_bodies()")]
-        differing, lost = registry.differences(conn), registry.lost_logins(conn)
+        differing, lost = registry.differences(conn), []
+        if registry.exists(conn, "security.lost_logins()"):  # what a restore, a clone, a claim did
+            lost = conn.execute("select * from security.lost_logins()").fetchall()
     failed = [row for row in rows if not row[2]]
     differences = [("as accepted", name, False, f"accepted: {accepted}; live: {live}")
                    for name, accepted, live in differing]
@@ -74,7 +75,7 @@ def verify(ctx: Context) -> int:
     ctx.screen.say(f"{len(rows)} checks of {len(applied or unmarked)} migrations, "
                    f"{len(failed) or 'none'} failed; "
                    f"{len(differing) or 'no'} differences from what was accepted")
-    for what_happened in lost:
+    for what_happened, _ in lost:
         ctx.screen.warn(what_happened)
     if not applied:
         ctx.screen.warn(f"in place, but not marked as applied: runner.py adopt {unmarked[-1].id}"

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fleet import config, files, migrate, server
+from fleet import config, files, migrate, programs, server
 
 # A background job ignores Ctrl-C, one of nohup hang-ups, and hands that down to what it tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,8 +70,8 @@ class Database:
 
     def environment(self, **more: str) -> dict[str, str]:
         """For child processes: the libpq environment of this database, nothing of the shell's."""
-        found = config.DatabaseConfig(self.parts, {}, False, None, True)
-        return found.environment(os.environ) | {"NO_COLOR": "1", "COLUMNS": "250"} | more
+        found = config.DatabaseConfig(self.parts, {})
+        return programs.environment(found, os.environ) | {"NO_COLOR": "1", "COLUMNS": "250"} | more
 
 
 @pytest.fixture(scope="session")

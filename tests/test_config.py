@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from fleet import config, setup
+from fleet import config, one_bot, programs, setup
 from fleet.errors import USAGE, FleetError
 
 CANARY = "cAnArY7"
@@ -46,8 +46,8 @@ def refused(function, *arguments, **named) -> FleetError:
 
 def told(found: config.DatabaseConfig) -> str:
     """Whatever of a configuration may reach a screen or a log."""
-    return "\n".join([repr(found), str(found), found.shown(), found.exports(), *found.warnings,
-                      repr(setup.show(found))])
+    return "\n".join([repr(found), str(found), found.shown(), programs.exports(found),
+                      *found.warnings, repr(setup.show(found))])
 
 
 def said(error: FleetError) -> str:
@@ -134,7 +134,7 @@ def test_dotenv_completes_the_same_server_named_in_the_shell(load, shell, dotenv
 
 def test_after_evaluating_its_exports_the_shell_still_gets_the_password_from_dotenv(load):
     dotenv = "PGHOST=db\nPGPORT=6000\nPGUSER=u\nPGPASSWORD=x"
-    shell = evaluated(load({}, dotenv).exports(), {})
+    shell = evaluated(programs.exports(load({}, dotenv)), {})
     assert "PGPASSWORD" not in shell
     assert load(shell, dotenv).parts == load({}, dotenv).parts
 
@@ -295,7 +295,7 @@ everything_hard = {"host": "/run/a b", "port": "1", "user": HARD, "password": HA
 @given(parts)
 @example(everything_hard)
 def test_the_url_says_the_same_to_libpq(said):
-    url = config.DatabaseConfig(said, {}).url()
+    url = setup.url_of(said)
     back = conninfo_to_dict(url)
     if "port" not in said and back.get("port") == "5432":
         del back["port"]
@@ -308,7 +308,7 @@ def test_the_url_says_the_same_to_libpq(said):
 @example(everything_hard, {})
 def test_the_environment_of_a_child_says_our_parts_and_nothing_of_the_shells(load, said, leftovers):
     found = config.DatabaseConfig(said, {})
-    child = found.environment({"PATH": "/bin", "PSQLRC": "x", **leftovers})
+    child = programs.environment(found, {"PATH": "/bin", "PSQLRC": "x", **leftovers})
     assert child.pop("PATH") == "/bin" and child.pop("PSQLRC") == "x"
     known = {key: value for key, value in said.items() if key in config.VARIABLES}
     assert child == {config.VARIABLES[key]: value for key, value in known.items()}
@@ -324,7 +324,7 @@ def test_dotenv_gives_back_what_setup_wrote(load, tmp_path, said):
                  if key in config.VARIABLES} | {"PGPORT": "1"}
     setup._change(tmp_path / ".env", lambda copy: setup._put_variables(copy, variables))
     found = config.load(tmp_path, {}, lambda: EMBEDDED)
-    assert found.environment({}) == variables
+    assert programs.environment(found, {}) == variables
 
 
 @quick
@@ -332,7 +332,7 @@ def test_dotenv_gives_back_what_setup_wrote(load, tmp_path, said):
 @example({"host": HARD, "password": HARD})
 def test_a_shell_that_evaluates_the_exports_gets_all_but_the_secrets(said):
     said = {key: value for key, value in said.items() if key in config.VARIABLES}
-    exports = config.DatabaseConfig(said, {}).exports()
+    exports = programs.exports(config.DatabaseConfig(said, {}))
     shell = evaluated(exports, {"PGSSLMODE": "left", "PGUSER": "x"})
     assert shell == {config.VARIABLES[key]: value for key, value in said.items()
                      if key != "password"}
@@ -349,23 +349,24 @@ def evaluated(exports: str, environ: dict[str, str]) -> dict[str, str]:
 
 def test_exports_leave_a_password_that_the_shell_holds_and_unset_one_that_belongs_elsewhere(load):
     shell = {"PGHOST": "db", "PGPASSWORD": "x", "PGSERVICE": ""}
-    assert evaluated(load(shell).exports(), shell) == {"PGHOST": "db", "PGPASSWORD": "x"}
+    assert evaluated(programs.exports(load(shell)), shell) == {"PGHOST": "db", "PGPASSWORD": "x"}
     shell = {"PGPASSWORD": "x", "PGHOSTADDR": ""}
-    assert "PGPASSWORD" not in evaluated(load(shell).exports(), shell)
+    assert "PGPASSWORD" not in evaluated(programs.exports(load(shell)), shell)
     shell = {"DATABASE_URL": "postgresql://u:p@db", "PGPASSWORD": "other"}
-    assert "PGPASSWORD" not in evaluated(load(shell).exports(), shell)
+    assert "PGPASSWORD" not in evaluated(programs.exports(load(shell)), shell)
 
 
 def test_exports_unset_only_what_the_shell_holds_if_they_are_told(load):
     found = load({"DATABASE_URL": "postgresql://db", "PGPASSWORD": "x", "PGHOSTADDR": "10.0.0.2"})
-    assert found.exports(["PATH", "PGHOSTADDR", "PGHOST"]) == "unset PGHOSTADDR\nexport PGHOST=db"
-    assert found.exports([]) == "export PGHOST=db"
-    assert load({"DATABASE_URL": "postgresql://"}).exports([]) == ""
+    said = programs.exports(found, ["PATH", "PGHOSTADDR", "PGHOST"])
+    assert said == "unset PGHOSTADDR\nexport PGHOST=db"
+    assert programs.exports(found, []) == "export PGHOST=db"
+    assert programs.exports(load({"DATABASE_URL": "postgresql://"}), []) == ""
 
 
 def test_exports_keep_the_service_that_the_password_comes_from(load, services):
     shell = {"PGSERVICEFILE": services, "PGSERVICE": "prod"}
-    after = evaluated(load(shell).exports(), shell)
+    after = evaluated(programs.exports(load(shell)), shell)
     assert load(after).parts == load(shell).parts
 
 
@@ -398,7 +399,7 @@ def test_a_password_is_in_nothing_that_is_shown(load, shell, dotenv):
 
 def test_what_psql_has_no_variable_for_is_kept_and_named(load):
     found = load({"DATABASE_URL": f"postgresql://db?keepalives_idle=5&sslpassword={CANARY}"})
-    assert found.conninfo()["keepalives_idle"] == "5" and found.conninfo()["sslpassword"] == CANARY
+    assert found.parts["keepalives_idle"] == "5" and found.parts["sslpassword"] == CANARY
     assert found.warnings == ("psql and pg_dump have no variable for keepalives_idle, sslpassword: "
                               "not handed on",)
 
@@ -430,34 +431,34 @@ def test_a_dollar_in_dotenv_is_a_dollar(load):
 
 
 def test_current_bot_id_is_the_default_of_bot_and_the_shell_wins(load):
-    assert load({}, "CURRENT_BOT_ID=7").bot(None) == 7
-    assert load({"CURRENT_BOT_ID": "8"}, "CURRENT_BOT_ID=7").bot(None) == 8
-    assert load({}, "CURRENT_BOT_ID=7").bot(3) == 3
-    assert load().bot(None) is None and load().current_bot_id is None
+    assert one_bot.of(load({}, "CURRENT_BOT_ID=7")).choose(None) == 7
+    assert one_bot.of(load({"CURRENT_BOT_ID": "8"}, "CURRENT_BOT_ID=7")).choose(None) == 8
+    assert one_bot.of(load({}, "CURRENT_BOT_ID=7")).choose(3) == 3
+    assert one_bot.of(load()).choose(None) is None and one_bot.of(load()).current is None
     assert load({"CURRENT_BOT_ID": "8"}).sources["CURRENT_BOT_ID"] == "shell CURRENT_BOT_ID"
 
 
 def test_an_installation_for_one_bot_refuses_every_other(load):
-    found = load({"MULTI_BOT_ENABLED": "false", "CURRENT_BOT_ID": "7"})
-    assert found.bot(None) == 7 and found.bot(7) == 7
-    error = refused(found.bot, 8)
+    found = one_bot.of(load({"MULTI_BOT_ENABLED": "false", "CURRENT_BOT_ID": "7"}))
+    assert found.choose(None) == 7 and found.choose(7) == 7
+    error = refused(found.choose, 8)
     assert (error.code, error.exit_code) == ("MB911", USAGE) and "8" in error.message
-    assert refused(load({"MULTI_BOT_ENABLED": "0"}).bot, None).code == "MB911"
-    assert refused(load({"MULTI_BOT_ENABLED": "0"}).bot, 7).code == "MB911"
+    assert refused(one_bot.of(load({"MULTI_BOT_ENABLED": "0"})).choose, None).code == "MB911"
+    assert refused(one_bot.of(load({"MULTI_BOT_ENABLED": "0"})).choose, 7).code == "MB911"
 
 
 @pytest.mark.parametrize("value, meant", [
     ("true", True), ("1", True), ("YES", True), ("on", True), ("", True),
     ("false", False), ("0", False), ("No", False), ("off", False)])
 def test_multi_bot_enabled_reads_the_usual_words(load, value, meant):
-    assert load({"MULTI_BOT_ENABLED": value}).multi_bot is meant
+    assert one_bot.of(load({"MULTI_BOT_ENABLED": value})).multi is meant
 
 
 @pytest.mark.parametrize("name, value", [
     *(("MULTI_BOT_ENABLED", value) for value in ("maybe", "2", "t", " ", "true\n")),
     *(("CURRENT_BOT_ID", value) for value in ("0", "-1", "1.5", "x", "1_0", "٣", "9" * 19, " 1"))])
 def test_any_other_value_is_an_error_that_names_it_and_its_source(load, name, value):
-    error = refused(load, {name: value})
+    error = refused(one_bot.of, load({name: value}))
     assert (error.code, error.exit_code, error.place) == ("MB903", USAGE, f"shell {name}")
     assert name in error.message and repr(value) in error.message
 
@@ -514,7 +515,8 @@ def test_threads_that_connect_at_once_find_what_is_said_and_nothing_else(monkeyp
 
 def test_a_child_process_reaches_the_same_database(database):
     lures = {"PGHOST": "192.0.2.1", "PGSERVICE": "nonsense", "PGSSLMODE": "nonsense"}
-    environment = config.DatabaseConfig(database.parts, {}).environment({**os.environ, **lures})
+    found = config.DatabaseConfig(database.parts, {})
+    environment = programs.environment(found, {**os.environ, **lures})
     code = "import psycopg; print(psycopg.connect('').info.dbname)"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
                           env=environment)
@@ -604,4 +606,4 @@ def test_the_example_says_nothing_until_a_line_is_uncommented(load):
     assert load({}, example).parts == EMBEDDED
     found = load({}, re.sub("^#(?=[A-Z_]+=)(?!PGSERVICE)", "", example, flags=re.M))
     assert found.shown() == "fleet_owner@db.example.org:5432/fleet" and "password" in found.parts
-    assert (found.current_bot_id, found.multi_bot) == (1, True)
+    assert one_bot.of(found) == one_bot.Bots(1, True)

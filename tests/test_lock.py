@@ -186,7 +186,7 @@ def test_what_another_has_marked_or_unmarked_meanwhile_is_not_done_again(project
         stack.enter_context(conn.transaction(force_rollback=True))
         with pytest.raises(FleetError, match="somebody else"):
             registry.mark(conn, migration, "apply", 0)
-        registry.unmark(conn, FIRST, 0)
+        registry.mark(conn, migration, "rollback", 0)
         with pytest.raises(FleetError, match="somebody else"):
-            registry.unmark(conn, FIRST, 0)
+            registry.mark(conn, migration, "rollback", 0)
         registry.mark(conn, migration, "apply", 0)

@@ -9,7 +9,7 @@ import pytest
 from conftest import SLEEP
 from project import FIRST, ORIGIN, Project, finish, until
 
-from fleet import sqlfile
+from fleet import sqlfile, stepwise
 
 pytest_plugins = "project"
 ENTRY = ORIGIN / "fleet/template/in_no_transaction/entry.py"
@@ -129,7 +129,7 @@ def test_yoyos_entry_splits_as_the_runner_does(text):
     with pytest.raises(FileNotFoundError):  # the template names no folder that is there
         spec.loader.exec_module(entry)
     parts = [found[0] for found in entry.STATEMENT.finditer(text)]
-    ours = [part for _, part in sqlfile.Script((("a.sql", 1, text),)).split()]
+    ours = [part for _, part in stepwise.split(sqlfile.Script((("a.sql", 1, text),)))]
 
     def words(part: str) -> list[str]:
         return [token[0] for token in sqlfile.tokens(part)]

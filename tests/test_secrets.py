@@ -14,7 +14,7 @@ from conftest import Database
 from project import FIRST, Project, finish
 from psycopg import sql
 
-from fleet import config, server
+from fleet import server, setup
 
 pytest_plugins = "project"
 MARK = "cAnArY7"  # letters and digits, so it looks the same in any quoting
@@ -68,7 +68,7 @@ def watched_processes() -> Iterator[list[str]]:
 def environment(project: Project, way: str, password: str) -> dict[str, str]:
     """The environment for one way of telling the password; `.env` is written where it is that."""
     parts = {**project.database.parts, "password": password}
-    url = config.DatabaseConfig(parts, {}).url()
+    url = setup.url_of(parts)
     variables = {"PGPASSWORD": password, "PGHOST": parts["host"], "PGPORT": parts["port"],
                  "PGUSER": "canary", "PGDATABASE": parts["dbname"]}
     if way == "DATABASE_URL":

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from fleet import config, preflight, setup
+from fleet import config, registry, setup
 from fleet.errors import DONE, USAGE, FleetError
 
 CANARY = "cAnArY7"
@@ -152,7 +152,7 @@ def test_with_a_flag_and_defaults_nothing_is_asked_and_the_port_is_5432(home, ru
 def test_a_url_is_taken_apart_and_what_has_no_variable_stays_a_url(home, run, database, as_flag):
     parts = {**database.parts, "keepalives_idle": "30", "application_name": "ours"}
     password = parts.pop("password", None)
-    url = config.DatabaseConfig(parts, {}).url()
+    url = setup.url_of(parts)
     talk = Talk(**answers(database, Keep="env") | ({} if as_flag else {"Host,": url}))
     run(talk, **({"url": url} if as_flag else {}))
     found = loaded(home)
@@ -161,8 +161,7 @@ def test_a_url_is_taken_apart_and_what_has_no_variable_stays_a_url(home, run, da
 
 
 def test_a_password_in_the_url_flag_is_refused_but_may_be_pasted(home, run, database):
-    url = config.DatabaseConfig({**database.parts, "password": database.parts.get(
-        "password", CANARY)}, {}).url()
+    url = setup.url_of({**database.parts, "password": database.parts.get("password", CANARY)})
     with pytest.raises(FleetError) as caught:
         run(Talk(), url=url)
     assert caught.value.code == "MB900" and CANARY not in str(caught.value) + caught.value.hint
@@ -493,7 +492,7 @@ def test_a_refused_server_is_not_written(home, run, empty):
 def test_the_preflight_only_reads_and_its_checks_are_sentences(database):
     with config.connect(config.DatabaseConfig(database.parts, {}),
                         options="-c default_transaction_read_only=on") as conn:
-        cursor = conn.execute(preflight.PREFLIGHT.read_text("utf-8"))
+        cursor = conn.execute((registry.FOLDER / "preflight.sql").read_text("utf-8"))
         rows = cursor.fetchall()
     assert [column.name for column in cursor.description] == ["check_name", "ok", "detail"]
     assert all(" " in name and ok is True and detail for name, ok, detail in rows)

@@ -20,7 +20,7 @@ from core_rows import make_bot, migrator, owner_database, program
 from project import ORIGIN, Project, said_of
 from yoyo.scripts.main import main as yoyo
 
-from fleet import files, registry, verify
+from fleet import files, registry, stepwise, verify
 
 DOCS = (ORIGIN / "docs/extend.md").read_text("utf-8")
 NEW = re.compile(r"^\$ \.venv/bin/python runner\.py (new (\w+).*)$", re.M)
@@ -266,7 +266,7 @@ def test_an_index_that_was_begun_is_finished_on_every_road(makers: Iterator[Whol
     before, whole.is_clean = whole.read_facts(), False
     migration = whole.write("by_direction")
     for way in ("apply", "rollback"):
-        begun = migration.script(way).split()[:{"apply": 10, "rollback": 4}[way]]
+        begun = stepwise.split(migration.script(way))[:{"apply": 10, "rollback": 4}[way]]
         with whole.database.connect() as conn:
             for _, statement in begun:
                 conn.execute(statement)
