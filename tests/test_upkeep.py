@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from conftest import PROJECT, Database, clone
-from core_rows import add_task, run_runner
+from core_rows import add_task, run_runner, start_runner
 from import_helpers import command
 from project import until
 from prometheus_client.parser import text_string_to_metric_families
@@ -103,7 +103,7 @@ def test_two_at_once_run_a_task_once_and_both_are_content(database):
     database.execute("grant insert on performance.ran to app_maintainer")
     add_task(database, "a_slow", "perform pg_sleep(1); insert into performance.ran values (1);")
     with ThreadPoolExecutor(2) as pool:
-        runs = list(pool.map(lambda _: run_runner(database, "maintain", "--json"), range(2)))
+        runs = list(pool.map(lambda _: start_runner(database, "maintain", "--json"), range(2)))
     said = [row["result"] for run in runs for row in json.loads(run.stdout)]
     assert database.execute("select count(*) from performance.ran") == [(1,)]
     assert "done" in said and {text for text in said if "another session" in text}
