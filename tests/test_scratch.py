@@ -21,6 +21,11 @@ from fleet.scratch import build, kept
 pytest_plugins = "edited"
 
 
+@pytest.fixture(scope="module")
+def known() -> None:
+    """Nothing: what is built is built here."""
+
+
 def leftovers(database: Database) -> list[tuple]:
     return database.execute("select datname from pg_database where datname like 'fleet_scratch%'")
 
