@@ -25,6 +25,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
 # Seconds until a test gives up waiting for something to happen; a busy machine is no fault.
 PATIENCE = 300
+# The files that take longest: begun last, each would keep one worker while the others have nothing.
+LONG = ("diff", "scratch", "import", "attacks", "audit_attacks", "sixth_migration", "inventory",
+        "upkeep", "import_again", "security", "audit_seals", "yoyo", "up_down", "weakenings",
+        "sisters", "server", "in_the_way", "no_transaction", "runner", "bot_tables", "bench")
 SLEEP = f"select pg_sleep({2 * PATIENCE});"  # ends only if somebody ends it
 for name in [n for n in os.environ if n.startswith("PG") or n in (
         "DATABASE_URL", "CURRENT_BOT_ID", "MULTI_BOT_ENABLED")]:
@@ -44,7 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves out what is marked as torture, but in `make torture`."""
+    """Leaves out what is marked as torture, but in `make torture`; puts the long files first."""
+    places = {f"test_{name}": place - len(LONG) for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, 0))
     if not os.environ.get("TORTURE"):
         items[:] = [item for item in items if not item.get_closest_marker("torture")]
 

@@ -118,6 +118,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory):
         yield lambda: audit_bench.run(lab, 0.001, 1, folder, Screen()), lab
 
 
+@pytest.mark.torture
 def test_the_audits_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(raced, capsys):
     run, _ = raced
     assert run() == 0, capsys.readouterr().err
@@ -132,6 +133,7 @@ def test_the_audits_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(
         assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
 
 
+@pytest.mark.torture
 def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(raced, capsys):
     run, lab = raced
     with lab.connect("jsonb_per_row") as conn:
