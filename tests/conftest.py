@@ -158,12 +158,17 @@ def template(cluster: Database) -> Iterator[Database]:
         server.drop_database(conn, name)
 
 
+def cheapest(conn: psycopg.Connection) -> str:
+    """How a database is copied in half the time: without the log, where nothing is synced."""
+    return "file_copy" if conn.execute("show fsync").fetchone() == ("off",) else "wal_log"
+
+
 def clone(cluster: Database, origin: str, owner: str | None = None) -> Iterator[Database]:
     """A copy of the database `origin` (for `owner`), dropped in the end."""
     name = f"fleet_test_{secrets.token_hex(6)}"
     with cluster.connect() as conn:
-        conn.execute(sql.SQL("create database {} template {} owner {}").format(
-            *map(sql.Identifier, (name, origin, owner or cluster.parts["user"]))))
+        conn.execute(sql.SQL("create database {} template {} owner {} strategy {}").format(
+            *map(sql.Identifier, (name, origin, owner or cluster.parts["user"], cheapest(conn)))))
         made = Database(cluster.parts | {"dbname": name})
         try:
             if made.execute("select to_regproc('security.protect_database') is not null")[0][0]:

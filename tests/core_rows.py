@@ -104,6 +104,23 @@ def owner_database(cluster: Database) -> Iterator[Database]:
             server.drop_database(conn, name)
 
 
+@pytest.fixture(scope="module")
+def owners(cluster: Database) -> Iterator[Database]:
+    """A database that its owner migrated, as seen by them, for cloning only. Not for longer than a
+    module: a login that makes roles is named by the checks of every other database."""
+    with owner_database(cluster) as database:
+        with database.connect() as conn:
+            conn.execute("set row_security = off")  # as the runner's connection does
+            migrator(conn).migrate()
+        yield database
+
+
+def owner_clone(cluster: Database, owners: Database) -> Iterator[Database]:
+    """A copy of it, connected to as its owner, dropped in the end."""
+    for database in clone(cluster, owners.name, owners.parts["user"]):
+        yield Database(owners.parts | {"dbname": database.name})
+
+
 @pytest.fixture
 def owned(cluster: Database) -> Iterator[Database]:
     """A new database, connected to as its owner."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Database
+from conftest import Database, cheapest
 from core_rows import login, migrator
 from project import Whole
 from psycopg import sql
@@ -89,8 +89,8 @@ def whole(tmp_path: Path, cluster: Database, who: Database, origin: str, known: 
     """The project on a database of its own with everything applied."""
     name = f"fleet_diff_{os.urandom(6).hex()}"
     with cluster.connect() as conn:
-        conn.execute(sql.SQL("create database {} template {} owner {}").format(
-            *map(sql.Identifier, (name, origin, who.parts["user"]))))
+        conn.execute(sql.SQL("create database {} template {} owner {} strategy {}").format(
+            *map(sql.Identifier, (name, origin, who.parts["user"], cheapest(conn)))))
         made = Edited(tmp_path / "project", Database(who.parts | {"dbname": name}))
         if known:
             shutil.copytree(known, made.folder / scratch.FOLDER)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Database, clone
-from core_rows import MIGRATIONS, failed_checks, owner_database, psql, run_runner
+from core_rows import MIGRATIONS, failed_checks, owner_clone, psql, run_runner
 from import_helpers import EXAMPLES, Bot, command, contents, faults, said
 from test_import import backup, whole
 
@@ -32,9 +32,7 @@ def login(request: pytest.FixtureRequest, cluster: Database) -> Iterator[Databas
     if request.param == "superuser":
         yield from clone(cluster, request.getfixturevalue("template").name)
         return
-    with owner_database(cluster) as owned:
-        run_runner(owned, "migrate")
-        yield owned
+    yield from owner_clone(cluster, request.getfixturevalue("owners"))
 
 
 def seen(database: Database, cluster: Database) -> Database:
