@@ -26,9 +26,10 @@ TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
 # Seconds until a test gives up waiting for something to happen; a busy machine is no fault.
 PATIENCE = 300
 # The files that take longest: begun last, each would keep one worker while the others have nothing.
-LONG = ("diff", "scratch", "import", "attacks", "audit_attacks", "sixth_migration", "inventory",
-        "upkeep", "import_again", "security", "audit_seals", "yoyo", "up_down", "weakenings",
-        "sisters", "server", "in_the_way", "no_transaction", "runner", "bot_tables", "bench")
+# First those that want the cluster's roles as a superuser's migrations made them.
+LONG = ("attacks", "audit_attacks", "weakenings", "inventory", "security", "bot_tables", "import",
+        "diff", "scratch", "sixth_migration", "upkeep", "import_again", "audit_seals", "yoyo",
+        "up_down", "sisters", "server", "in_the_way", "no_transaction", "runner", "bench")
 SLEEP = f"select pg_sleep({2 * PATIENCE});"  # ends only if somebody ends it
 for name in [n for n in os.environ if n.startswith("PG") or n in (
         "DATABASE_URL", "CURRENT_BOT_ID", "MULTI_BOT_ENABLED")]:

@@ -6,7 +6,6 @@ PYTEST_DONT_REWRITE: it is imported before it is named as a plugin.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,7 +75,8 @@ def origin(cluster: Database, who: Database) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def known(who: Database, origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """What the files mean, as the first who asks keeps it; without it every test would build it."""
+    """What the files mean, and what edited ones do, as the first who asks keeps it: the folder is
+    shared by a module's tests, or each would build it anew."""
     first = Edited(tmp_path_factory.mktemp("known") / "project",
                    Database(who.parts | {"dbname": origin}))
     first.call("diff", code=None)
@@ -93,7 +93,7 @@ def whole(tmp_path: Path, cluster: Database, who: Database, origin: str, known: 
             *map(sql.Identifier, (name, origin, who.parts["user"], cheapest(conn)))))
         made = Edited(tmp_path / "project", Database(who.parts | {"dbname": name}))
         if known:
-            shutil.copytree(known, made.folder / scratch.FOLDER)
+            (made.folder / scratch.FOLDER).symlink_to(known)
         made.execute("select security.protect_database()")  # a clone has lost its rights
         try:
             yield made
