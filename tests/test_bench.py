@@ -170,6 +170,7 @@ def asked():
         yield lambda: queries_bench.run(lab, 2000, 1, Screen()), lab
 
 
+@pytest.mark.torture
 def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(asked, capsys):
     run, _ = asked
     assert run() == 0, capsys.readouterr().err
@@ -192,6 +193,7 @@ def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit
         assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
 
 
+@pytest.mark.torture
 def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked, capsys):
     run, lab = asked
     with lab.connect("bare_flat") as conn:
@@ -211,6 +213,7 @@ def test_the_queries_bench_fails_if_something_is_left_or_counted_otherwise(asked
     assert said.count("warning:") == 3
 
 
+@pytest.mark.torture
 def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):
     run, lab = asked
     with lab.connect("flat") as conn:

@@ -53,7 +53,10 @@ def load(database: Database, folder: str, code: int = 0) -> None:
     run_runner(database, "import", str(EXAMPLES / folder), code=code)
 
 
-@pytest.mark.parametrize("road", [by_runner, pytest.param(by_psql, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(("login", "road"), [
+    ("owner", by_runner), *(pytest.param(*case, marks=pytest.mark.torture) for case in (
+        ("superuser", by_runner), ("owner", by_psql), ("superuser", by_psql)))],
+    indirect=["login"])
 def test_what_was_imported_is_found_in_place(road, login, cluster):
     everything = seen(login, cluster)
     load(login, "legacy")

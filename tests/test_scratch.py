@@ -101,14 +101,13 @@ def test_it_waits_for_nobody_who_gives_a_right_that_is_there(whole, cluster):
         assert whole.differences() == {}
 
 
+@pytest.mark.torture  # that the login may make no database is tried below, always
 @pytest.mark.parametrize(("change", "undo", "why"), [
-    pytest.param("alter role {user} connection limit 2", "", "too many connections for role",
-                 id="MB901", marks=pytest.mark.torture),
-    pytest.param("alter role {user} nocreaterole", "", "the login may make roles", id="MB904"),
-    pytest.param(
-        "alter role app_backup connection limit 3; alter role app_backup createdb",
-        "alter role app_backup nocreatedb connection limit -1", "role app_backup is there",
-        id="MB101", marks=pytest.mark.torture)])
+    ("alter role {user} connection limit 2", "", "too many connections for role"),
+    ("alter role {user} nocreaterole", "", "the login may make roles"),
+    ("alter role app_backup connection limit 3; alter role app_backup createdb",
+     "alter role app_backup nocreatedb connection limit -1", "role app_backup is there"),
+], ids=["MB901", "MB904", "MB101"])
 def test_where_the_server_itself_will_not_do_a_temporary_one_is_taken(
         cluster, owned, tmp_path, change, undo, why):
     user = sql.Identifier(owned.parts["user"])
