@@ -26,7 +26,6 @@ TEST_DATABASE_URL = os.environ.pop("TEST_DATABASE_URL", "")
 # Seconds until a test gives up waiting for something to happen; a busy machine is no fault.
 PATIENCE = 300
 # The files that take longest: begun last, each would keep one worker while the others have nothing.
-# First those that want the cluster's roles as a superuser's migrations made them.
 LONG = ("attacks", "audit_attacks", "weakenings", "inventory", "security", "bot_tables", "import",
         "diff", "scratch", "sixth_migration", "upkeep", "import_again", "audit_seals", "yoyo",
         "up_down", "sisters", "server", "in_the_way", "no_transaction", "runner", "bench")
