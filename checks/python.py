@@ -9,8 +9,8 @@ from checks.rules import SCREEN
 from checks.tree import files, read
 
 MODULE = (250, 300)  # lines of a module of the runner: the aim, and where the check fails
-# What migrate, rollback, verify, status and plan load. Every other module is a capability, loaded by
-# what needs it: a command or an option of its own, files that were edited (edits, code, diff,
+# What migrate, rollback, verify, status and plan load. Every other module is a capability, loaded
+# by what needs it: a command or an option of its own, files that were edited (edits, code, diff,
 # scratch), a script that runs in no transaction (stepwise).
 CORE = ("runner.py", *(f"fleet/{name}.py" for name in (
     "command", "config", "errors", "files", "lock", "migrate", "plan", "registry", "rollback",

@@ -4,6 +4,7 @@ A test module takes the fixtures by `pytest_plugins = "core_rows"`.
 PYTEST_DONT_REWRITE: it is imported before it is named as a plugin.
 """
 
+import io
 import os
 import re
 import secrets
@@ -13,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 import pytest
 from conftest import PATIENCE, PROJECT, Database, clone
 from psycopg import sql
 
+import runner
 from bench.measure import create_database
 from fleet import files, migrate, server, verify
 from fleet.bots import verifier
@@ -101,6 +104,23 @@ def owner_database(cluster: Database) -> Iterator[Database]:
             server.drop_database(conn, name)
 
 
+@pytest.fixture(scope="module")
+def owners(cluster: Database) -> Iterator[Database]:
+    """A database that its owner migrated, as seen by them, for cloning only. Not for longer than a
+    module: a login that makes roles is named by the checks of every other database."""
+    with owner_database(cluster) as database:
+        with database.connect() as conn:
+            conn.execute("set row_security = off")  # as the runner's connection does
+            migrator(conn).migrate()
+        yield database
+
+
+def owner_clone(cluster: Database, owners: Database) -> Iterator[Database]:
+    """A copy of it, connected to as its owner, dropped in the end."""
+    for database in clone(cluster, owners.name, owners.parts["user"]):
+        yield Database(owners.parts | {"dbname": database.name})
+
+
 @pytest.fixture
 def owned(cluster: Database) -> Iterator[Database]:
     """A new database, connected to as its owner."""
@@ -125,15 +145,34 @@ def program(database: Database, name: str, *arguments: str, **variables: str
                           env=database.environment(**variables))
 
 
-def run_runner(database: Database, *arguments: str, code: int | None = 0, said: str | None = None,
-               **variables: str) -> subprocess.CompletedProcess:
-    """Runs the runner as the database's login to its end; fails on another exit code than `code`
-    (None: any). `said` is its standard input."""
-    done = subprocess.run([sys.executable, PROJECT / "runner.py", *arguments], input=said,
-                          stdin=subprocess.DEVNULL if said is None else None, text=True,
-                          capture_output=True, env=database.environment(**variables))
+def run_runner(database: Database, *arguments: str, code: int | None = 0, **variables: str
+               ) -> subprocess.CompletedProcess:
+    """Runs the runner as the database's login to its end, within this process, which saves half a
+    second; fails on another exit code than `code` (None: any)."""
+    out, err = io.StringIO(), io.StringIO()
+    with (patch.dict(os.environ, database.environment(**variables), clear=True),
+          redirect_stdout(out), redirect_stderr(err)):
+        try:
+            exit_code = runner.main([*arguments])
+        except SystemExit as end:  # argparse
+            exit_code = end.code
+    return _ended(subprocess.CompletedProcess(
+        arguments, exit_code, out.getvalue(), err.getvalue()), code)
+
+
+def start_runner(database: Database, *arguments: str, code: int | None = 0, said: str | None = None
+                 ) -> subprocess.CompletedProcess:
+    """The same in a process of its own, for threads and where `said` is its standard input."""
+    return _ended(subprocess.run(
+        [sys.executable, PROJECT / "runner.py", *arguments], input=said, capture_output=True,
+        stdin=subprocess.DEVNULL if said is None else None, text=True, env=database.environment()),
+        code)
+
+
+def _ended(done: subprocess.CompletedProcess, code: int | None) -> subprocess.CompletedProcess:
+    """What a runner left; fails on a traceback or another exit code than `code`."""
     assert code is None or done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and "the runner failed" not in done.stderr, done.stderr
     return done
 
 

@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Database
+from conftest import Database, cheapest
 from core_rows import login, migrator
 from project import Whole
 from psycopg import sql
 
 from bench.measure import create_database
-from fleet import server
+from fleet import scratch, server
 
 pytest_plugins = ["project", "core_rows"]
 RECORD = "routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint)"
@@ -73,14 +73,27 @@ def origin(cluster: Database, who: Database) -> Iterator[str]:
         server.drop_database(conn, name)
 
 
+@pytest.fixture(scope="module")
+def known(who: Database, origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """What the files mean, and what edited ones do, as the first who asks keeps it: the folder is
+    shared by a module's tests, or each would build it anew."""
+    first = Edited(tmp_path_factory.mktemp("known") / "project",
+                   Database(who.parts | {"dbname": origin}))
+    first.call("diff", code=None)
+    return first.folder / scratch.FOLDER
+
+
 @pytest.fixture
-def whole(tmp_path: Path, cluster: Database, who: Database, origin: str) -> Iterator[Edited]:
+def whole(tmp_path: Path, cluster: Database, who: Database, origin: str, known: Path | None
+          ) -> Iterator[Edited]:
     """The project on a database of its own with everything applied."""
     name = f"fleet_diff_{os.urandom(6).hex()}"
     with cluster.connect() as conn:
-        conn.execute(sql.SQL("create database {} template {} owner {}").format(
-            *map(sql.Identifier, (name, origin, who.parts["user"]))))
+        conn.execute(sql.SQL("create database {} template {} owner {} strategy {}").format(
+            *map(sql.Identifier, (name, origin, who.parts["user"], cheapest(conn)))))
         made = Edited(tmp_path / "project", Database(who.parts | {"dbname": name}))
+        if known:
+            (made.folder / scratch.FOLDER).symlink_to(known)
         made.execute("select security.protect_database()")  # a clone has lost its rights
         try:
             yield made

@@ -126,6 +126,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory):
         yield lambda: audit_bench.run(lab, 0.001, 1, folder, Screen()), lab
 
 
+@pytest.mark.torture
 def test_the_audits_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(raced, capsys):
     run, _ = raced
     assert run() == 0, capsys.readouterr().err
@@ -140,6 +141,7 @@ def test_the_audits_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(
         assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
 
 
+@pytest.mark.torture
 def test_the_audits_bench_fails_if_a_contender_logs_less_or_leaves_other_rows(raced, capsys):
     run, lab = raced
     with lab.connect("jsonb_per_row") as conn:
@@ -176,6 +178,7 @@ def asked():
         yield lambda: queries_bench.run(lab, 2000, 1, Screen()), lab
 
 
+@pytest.mark.torture
 def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit(asked, capsys):
     run, _ = asked
     assert run() == 0, capsys.readouterr().err
@@ -196,6 +199,7 @@ def test_the_queries_bench_has_a_row_for_all_that_it_compares_and_for_each_limit
         assert [line for line in lines if re.match(rf"{what} +at .* (NOT )?REACHED$", line, re.I)]
 
 
+@pytest.mark.torture
 def test_the_queries_bench_fails_if_the_summary_counts_otherwise(asked, capsys):
     run, lab = asked
     with lab.connect("tenth") as conn:
@@ -206,6 +210,7 @@ def test_the_queries_bench_fails_if_the_summary_counts_otherwise(asked, capsys):
     assert said.count("warning:") == 1
 
 
+@pytest.mark.torture
 def test_the_queries_bench_fails_if_a_contender_returns_other_rows(asked, capsys):
     run, lab = asked
     with lab.connect("flat") as conn:

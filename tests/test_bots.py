@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import PATIENCE, PROJECT, Database
-from core_rows import fill, run_runner
+from core_rows import fill, run_runner, start_runner
 
 CANARY = "canary-4f2b9c"
 
@@ -104,8 +104,8 @@ def test_a_bot_with_rows_is_dropped_only_when_told_to_discard_them(database: Dat
 def test_a_token_comes_from_stdin_and_shows_up_nowhere(database: Database, tmp_path: Path):
     run_runner(database, "bot", "add", "Anna")
     for said, code in ((f"{CANARY}\n", 0), (f"{CANARY} x\n", 1), ("\n", 1)):
-        done = run_runner(database, "bot", "token", "Anna", "--log", str(tmp_path / "log"),
-                      said=said, code=code)
+        done = start_runner(database, "bot", "token", "Anna", "--log", str(tmp_path / "log"),
+                            said=said, code=code)
         assert CANARY not in done.stdout + done.stderr + (tmp_path / "log").read_text()
         assert ("MB107" in done.stderr) is bool(code)
     assert database.execute("select token from security.bot_token") == [(CANARY,)]

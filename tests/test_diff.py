@@ -10,13 +10,14 @@ from edited import LIVE, PART, RECORD, Edited
 from project import ORIGIN
 
 pytest_plugins = "edited"
+EDIT = "-- told to whoever asks"  # the same everywhere: what it makes is built once
 
 # What migrate brings live ------------------------------------------------------
 
 
 def test_an_edited_line_is_shown_brought_live_and_on_record(whole):
     whole.is_clean()
-    whole.edit_record_message("-- told to whoever asks")
+    whole.edit_record_message(EDIT)
     assert whole.states()["001_core_schema"] == "edited"
     assert "runner.py migrate" in whole.call("status", code=3).out
     planned, = whole.call("plan", "--json").document
@@ -156,18 +157,18 @@ def test_what_cant_be_replaced_is_named_and_nothing_is_changed(whole, part, old,
 
 
 def test_what_changed_in_both_places_waits_for_a_decision(whole):
-    whole.edit_record_message("-- of the file")
+    whole.edit_record_message(EDIT)
     whole.replace_live()
     assert whole.differences() == {RECORD: "both"}
     refused = whole.call("migrate", code=4)
-    assert "MB914" in refused.err and "-- of the file" in refused.err and "-- live" in refused.err
+    assert "MB914" in refused.err and EDIT in refused.err and "-- live" in refused.err
     assert "-- live" in whole.call("diff", "--show", "core.record_message").out
     whole.call("diff", "--take", "files", "core.record_message", code=2)  # nobody to ask
     whole.call("diff", "--take", "files", "core.record_message", "--yes")
     assert whole.differences() == {}
     whole.call("migrate")
     whole.is_clean()
-    assert "-- of the file" in whole.call("diff", "--show", "core.record_message").out
+    assert EDIT in whole.call("diff", "--show", "core.record_message").out
 
 
 def test_the_live_text_put_into_the_file_is_accepted(whole):
@@ -215,7 +216,7 @@ def test_what_our_own_functions_lawfully_changed_is_left_alone(whole):
     whole.execute("select security.admit('core.bot_names', 'app_maintainer', 'select')")
     whole.execute("create function public.greet() returns text language sql as 'select ''hi'''")
     whole.execute("revoke all on function public.greet() from public")
-    whole.edit_record_message("-- edited")
+    whole.edit_record_message(EDIT)
     found = whole.differences()
     assert found == {RECORD: "files"}
     whole.call("migrate")
@@ -324,7 +325,7 @@ def test_verify_names_a_body_that_can_not_run_once_nothing_is_pending(whole):
 
 
 def test_the_script_does_by_psql_what_migrate_does(whole, tmp_path):
-    whole.edit_record_message("-- by hand")
+    whole.edit_record_message(EDIT)
     script = tmp_path / "edits.sql"
     script.write_text(whole.call("plan", "--sql").out)
     done = program(whole.database, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-f",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Database, clone
-from core_rows import MIGRATIONS, failed_checks, owner_database, psql, run_runner
+from core_rows import MIGRATIONS, failed_checks, owner_clone, psql, run_runner
 from import_helpers import EXAMPLES, Bot, command, contents, faults, said
 from test_import import backup, whole
 
@@ -32,9 +32,7 @@ def login(request: pytest.FixtureRequest, cluster: Database) -> Iterator[Databas
     if request.param == "superuser":
         yield from clone(cluster, request.getfixturevalue("template").name)
         return
-    with owner_database(cluster) as owned:
-        run_runner(owned, "migrate")
-        yield owned
+    yield from owner_clone(cluster, request.getfixturevalue("owners"))
 
 
 def seen(database: Database, cluster: Database) -> Database:
@@ -55,7 +53,10 @@ def load(database: Database, folder: str, code: int = 0) -> None:
     run_runner(database, "import", str(EXAMPLES / folder), code=code)
 
 
-@pytest.mark.parametrize("road", [by_runner, pytest.param(by_psql, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(("login", "road"), [
+    ("owner", by_runner), *(pytest.param(*case, marks=pytest.mark.torture) for case in (
+        ("superuser", by_runner), ("owner", by_psql), ("superuser", by_psql)))],
+    indirect=["login"])
 def test_what_was_imported_is_found_in_place(road, login, cluster):
     everything = seen(login, cluster)
     load(login, "legacy")

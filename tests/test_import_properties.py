@@ -36,7 +36,7 @@ from fleet.importer import KINDS
 pytest_plugins = "import_helpers"
 
 MUTATIONS = 10_000 if TORTURE else 2000
-ROUNDS = 1000 if TORTURE else 40
+ROUNDS = 1000 if TORTURE else 20
 
 
 def load(conn: psycopg.Connection, bot: Bot, files: dict[str, bytes]) -> None:

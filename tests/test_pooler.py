@@ -1,6 +1,7 @@
 """The runner behind PgBouncer in transaction mode: no transaction follows another on the same
 connection there, and each setting of a session may be anybody's."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from project import Project, finish, until
 from fleet import lock
 
 pytest_plugins = "project"
+ROUNDS = 8 if os.environ.get("TORTURE") else 3
 LEGACY = PROJECT / "examples/legacy"
 # What a runner leaves behind: its lock, yoyo's row, an open transaction, a connection of its own.
 LEFT = """
@@ -49,7 +51,7 @@ def nothing_is_left(project: Project) -> None:
 
 
 def test_of_two_runners_at_once_one_is_refused_and_none_leaves_a_lock(project, twenty):
-    for number in range(8):
+    for number in range(ROUNDS):
         with project.gate():
             children = [project.start("migrate", **twenty) for _ in range(2)]
             loser = first_to_end(children)
@@ -63,14 +65,14 @@ def test_of_two_runners_at_once_one_is_refused_and_none_leaves_a_lock(project, t
 
 def test_where_two_connections_are_all_each_migration_is_applied_once(project):
     with pooled(project.database, 2) as behind:
-        for number in range(2, 10):
+        for number in range(2, 2 + ROUNDS):
             project.add(f"{number:03}_t{number}")
             children = [project.start("migrate", **through(behind)) for _ in range(2)]
             codes = {finish(child, None).code for child in children}
             assert 0 in codes and codes <= {0, 5}
             nothing_is_left(project)
     assert project.execute("select count(*), count(distinct migration_id)"
-                           " from public._migration_history") == [(9, 9)]
+                           " from public._migration_history") == [(1 + ROUNDS,) * 2]
 
 
 def test_after_a_runner_was_killed_the_next_goes_on(project, twenty):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from conftest import Database, clone
-from core_rows import add_task, make_bot, refused, run_runner
+from core_rows import add_task, make_bot, refused, run_runner, start_runner
 from import_helpers import EXAMPLES
 from scraped import make_super_admin
 
@@ -88,7 +88,7 @@ def test_a_bot_that_is_made_gets_the_id_that_was_announced(database):
 
 def test_a_bot_that_is_dropped_takes_along_what_was_announced(database):
     run_runner(database, "import", str(EXAMPLES / "legacy"))
-    run_runner(database, "bot", "token", "anna", said="x\n")
+    start_runner(database, "bot", "token", "anna", said="x\n")
     bot = database.execute(f"select {ANNA}")[0][0]
     with database.connect() as conn, Database(database.parts | {"user": f"bot_{bot}"}).connect():
         announced = dict(conn.execute("select * from security.preview_drop_bot(%s)", [bot]

@@ -21,6 +21,11 @@ from fleet.scratch import build, kept
 pytest_plugins = "edited"
 
 
+@pytest.fixture(scope="module")
+def known() -> None:
+    """Nothing: what is built is built here."""
+
+
 def leftovers(database: Database) -> list[tuple]:
     return database.execute("select datname from pg_database where datname like 'fleet_scratch%'")
 
@@ -96,6 +101,7 @@ def test_it_waits_for_nobody_who_gives_a_right_that_is_there(whole, cluster):
         assert whole.differences() == {}
 
 
+@pytest.mark.torture  # that the login may make no database is tried below, always
 @pytest.mark.parametrize(("change", "undo", "why"), [
     ("alter role {user} connection limit 2", "", "too many connections for role"),
     ("alter role {user} nocreaterole", "", "the login may make roles"),

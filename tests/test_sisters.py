@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from conftest import Database, private_server
-from core_rows import at_once, failed_checks, run_runner
+from core_rows import at_once, failed_checks, run_runner, start_runner
 from psycopg import sql
 
 from bench.measure import create_database
@@ -104,7 +104,7 @@ def test_both_are_installed_at_once_and_make_bots_at_once(cluster: Database):
     kind = "owner" if is_old(cluster) else "superuser"
     both = [make_database(cluster, name, kind) for name in ("first", "second")]
     with ThreadPoolExecutor(2) as pool:
-        [*pool.map(lambda database: run_runner(database, "migrate"), both)]
+        [*pool.map(lambda database: start_runner(database, "migrate"), both)]
     is_whole(*both)
 
     def make_bots(conn) -> list[int]:

@@ -1,5 +1,7 @@
 """The migrations of docs/extend.md, as they stand there: each goes up and down again, by runner,
 yoyo and psql, with data in the tables, as the database's owner and as a superuser.
+
+`make test` takes each migration along one of the roads, `make torture` along all.
 """
 
 import io
@@ -8,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -226,7 +228,13 @@ def is_old(cluster: Database) -> bool:
     return cluster.execute("show server_version_num")[0][0] < "160000"
 
 
-@pytest.fixture(scope="module", params=ROADS)
+def taken(names: Iterable[str]) -> list:
+    """(road, name) of all of them; of each name one road, in turn, is not only torture's."""
+    return [pytest.param(road, name, marks=() if place % len(ROADS) == at else pytest.mark.torture)
+            for at, road in enumerate(ROADS) for place, name in enumerate(names)]
+
+
+@pytest.fixture(scope="module")
 def makers(request: pytest.FixtureRequest, cluster: Database, template: Database,
            tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Whole]]:
     """A project for this road, and another one whenever a test has left it in disorder."""
@@ -245,21 +253,24 @@ def makers(request: pytest.FixtureRequest, cluster: Database, template: Database
     made.close()
 
 
+@pytest.mark.parametrize("roads", [ROADS[:1], pytest.param(ROADS[1:], marks=pytest.mark.torture)],
+                         ids=" and ".join)
 def test_a_data_migration_gives_the_same_rows_whoever_migrates(
-        cluster: Database, template: Database, tmp_path: Path):
+        cluster: Database, template: Database, tmp_path: Path, roads: tuple[str, ...]):
     kind = migrated_by_superuser if is_old(cluster) else migrated_by_owner  # the other one
     with kind(cluster, template) as database:
         whole = Whole(tmp_path / "project", database,
                       Database(cluster.parts | {"dbname": database.name}), "")
-        for whole.road in ROADS:
+        for whole.road in roads:
             there_and_back(whole, "layout")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(("makers", "name"), taken(COMMANDS), indirect=["makers"])
 def test_it_goes_up_and_down_again(makers: Iterator[Whole], name: str):
     there_and_back(next(makers), name)
 
 
+@pytest.mark.parametrize("makers", ROADS, indirect=True)
 def test_an_index_that_was_begun_is_finished_on_every_road(makers: Iterator[Whole]):
     """Somebody was killed after the tenth statement, and again in mid-rollback."""
     whole = next(makers)
@@ -283,6 +294,7 @@ def test_an_index_that_was_begun_is_finished_on_every_road(makers: Iterator[Whol
     whole.is_clean = True
 
 
+@pytest.mark.parametrize("makers", ROADS, indirect=True)
 def test_a_body_with_a_syntax_error_is_refused_on_every_road(makers: Iterator[Whole]):
     whole = next(makers)
     before, whole.is_clean = whole.read_facts(), False

