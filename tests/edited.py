@@ -20,7 +20,8 @@ from bench.measure import create_database
 from fleet import scratch, server
 
 pytest_plugins = ["project", "core_rows"]
-RECORD = "routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint)"
+RECORD = ("routine core.record_message(bigint,text,text,timestamp with time zone,text,bigint,text,"
+          "bigint,text,text,jsonb,text,text,bigint)")
 PART = "001_core_schema/record_message.sql"
 RETURN = "    return v_message_id;\nend\n$func$;\n\ncomment on function core.record_message"
 LIVE = ("select replace(pg_get_functiondef('core.record_message'::regproc), 'return v_message_id;',"

@@ -22,11 +22,13 @@ ROW = {  # a row that a bot may write, without the column that is tried
 }
 # Column: its bound, how it prints in the error, in characters or bytes.
 TEXTS = {"girls_profiles.name": 65536, "girls_profiles.previous_response_id": 65536,
-         "messages.body": 65536}
+         "messages.body": 65536, "girls_profiles.username": 255, "girls_profiles.language": 64,
+         "conversations.title": 1024}
 OBJECTS = {"girls_profiles.summary": 1024 * KIB, "girls_profiles.profile": 1024 * KIB,
            "girls_profiles.extra": 1024 * KIB, "conversations.metadata": 1024 * KIB,
            "messages.metadata": 64 * KIB}
-TIMES = ("girls_profiles.last_activity", "conversations.started_at", "messages.sent_at")
+TIMES = ("girls_profiles.last_activity", "girls_profiles.first_seen_at",
+         "conversations.started_at", "messages.sent_at")
 
 
 def nested(levels: str, before: str = "") -> str:

@@ -129,7 +129,7 @@ CHANGES = [
     ("create or replace function security.caller() returns name language sql stable"
      " set search_path = pg_catalog, pg_temp as $$select 'app_owner'::name$$",
      "routine security.caller()"),
-    ("alter function core.record_message(bigint, text, text, timestamptz, text, bigint)"
+    ("alter function core.record_message"
      " security definer set row_security = on", "routine core.record_message("),
     ("alter function core.days_of(timestamptz[]) leakproof", "routine core.days_of("),
     ("alter function core.days_of(timestamptz[]) volatile", "routine core.days_of("),

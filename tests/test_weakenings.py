@@ -153,7 +153,7 @@ TO_MALLORY = "create role mallory login; grant connect on database {db} to mallo
 FUNCTION = "create or replace function security.{} returns {} language plpgsql {} " \
            "set search_path = pg_catalog, pg_temp as 'begin return {}; end'"
 BOT_ID = "substring(current_user::text from ''^bot_([1-9][0-9]{{0,17}})$'')::bigint"
-RECORD = "core.record_message(bigint, text, text, timestamptz, text, bigint)"
+RECORD = "core.record_message"
 LOOK = "security definer set search_path = pg_catalog, pg_temp set row_security = on"
 POLICY_TABLES = ("core.bots", "core.girls_profiles", "core.conversations", "core.messages",
                  "core.bot_metrics")

@@ -105,8 +105,6 @@ returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $func$
-declare
-    v_message_id  bigint;
 begin
     if length(p_external_id) > 255 then
         raise exception using
@@ -114,11 +112,11 @@ begin
             message = format('external_id has %s characters, not up to 255', length(p_external_id)),
             hint    = 'Pass the messenger''s own id of the message.';
     end if;
-    select message_id into v_message_id
-    from core.messages
-    where bot_id = p_bot_id and conversation_id = p_conversation_id
-      and external_id = p_external_id;
-    return v_message_id;
+    return (
+        select message_id
+        from core.messages
+        where bot_id = p_bot_id and conversation_id = p_conversation_id
+          and external_id = p_external_id);
 end
 $func$;
 
@@ -199,8 +197,10 @@ begin
         do nothing
         returning message_id into v_message_id;
     end if;
-    return coalesce(  -- or another process was faster
-        v_message_id, core.recorded_message(p_bot_id, v_conversation_id, p_external_id));
+    if v_message_id is null then  -- another process was faster
+        v_message_id := core.recorded_message(p_bot_id, v_conversation_id, p_external_id);
+    end if;
+    return v_message_id;
 end
 $func$;
 
@@ -215,3 +215,46 @@ sender''s, or without one the chat''s own contact''s, and are written down when 
 p_reply_to: the external id of what it answers. p_kind: a row of core.message_kind; any other word
 becomes other, and stays in metadata.kind. p_thread_id: a topic of the group. A bot leaves p_bot_id
 out. MB003: unknown bot; MB004: a value no message can have.';
+
+create function core.set_chat(
+    p_chat_id    bigint,
+    p_type       text    default null,
+    p_title      text    default null,
+    p_thread_id  bigint  default 0,
+    p_bot_id     bigint  default core.current_bot_id()
+)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_conversation_id  bigint;
+    v_chat             core.conversations;
+begin
+    if p_chat_id is null or p_type not in ('private', 'group', 'supergroup', 'channel') then
+        raise exception using
+            errcode = 'MB013',
+            message = case when p_chat_id is null then 'chat_id is null'
+                           else format('type is %L, not private, group, supergroup or channel',
+                                       left(p_type, 100)) end,
+            hint    = 'Correct this argument of core.set_chat.';
+    end if;
+    v_conversation_id := core.ensure_conversation(
+        p_bot_id, p_chat_id, null, now(), coalesce(p_thread_id, 0));
+    select * into v_chat
+    from core.conversations
+    where bot_id = p_bot_id and conversation_id = v_conversation_id;
+    if p_type is distinct from v_chat.type and p_type is not null
+       or p_title is distinct from v_chat.title and p_title is not null then
+        update core.conversations
+        set type = coalesce(p_type, type), title = coalesce(p_title, title)
+        where bot_id = p_bot_id and conversation_id = v_conversation_id;
+    end if;
+    return v_conversation_id;
+end
+$func$;
+
+comment on function core.set_chat(bigint, text, text, bigint, bigint) is
+    'conversation_id of a chat, made if it is new; its type (private, group, supergroup, channel)
+and title are written down if they became different, null leaves what is there. MB003: unknown bot;
+MB013: an impossible argument.';

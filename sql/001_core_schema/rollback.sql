@@ -32,6 +32,7 @@ drop function core.record_delivery(bigint, text, text, bigint, bigint);
 drop function core.record_deletion(bigint, text, timestamptz, bigint, bigint);
 drop function core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint);
 drop function core.find_message(bigint, bigint, bigint, text);
+drop function core.set_chat(bigint, text, text, bigint, bigint);
 drop function core.record_message(
     bigint, text, text, timestamptz, text, bigint, text, bigint, text, text, jsonb, text, text,
     bigint);

@@ -240,6 +240,7 @@ with five (oid) as (
             'core.current_bot_id()', 'core.ensure_contact(bigint, bigint, text, timestamptz)',
             'core.ensure_conversation(bigint, bigint, text, timestamptz, bigint)',
             'core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint)',
+            'core.set_chat(bigint, text, text, bigint, bigint)',
             'core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint)',
             'core.record_deletion(bigint, text, timestamptz, bigint, bigint)',
             'core.record_delivery(bigint, text, text, bigint, bigint)',

@@ -63,6 +63,7 @@ grant execute on function
     core.ensure_conversation(bigint, bigint, text, timestamptz, bigint),
     core.make_conversation(bigint, bigint, bigint, text, timestamptz),
     core.recorded_message(bigint, bigint, text), core.find_message(bigint, bigint, bigint, text),
+    core.set_chat(bigint, text, text, bigint, bigint),
     core.record_edit(bigint, text, text, timestamptz, jsonb, bigint, bigint),
     core.record_deletion(bigint, text, timestamptz, bigint, bigint),
     core.record_delivery(bigint, text, text, bigint, bigint),
