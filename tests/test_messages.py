@@ -1,12 +1,13 @@
 """Messages as messengers have them: delivered twice, in groups, edited, deleted, paged."""
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from conftest import Database
+from conftest import PROJECT, Database
 from core_rows import at_once, make_bot, refused, wrong_counters
 
 pytest_plugins = "core_rows"
@@ -306,3 +307,20 @@ def test_a_page_reads_what_it_returns(conn: psycopg.Connection, size: int):
                        " select * from core.read_messages(7, null, 50)")
     assert plan[0]["Plan"]["Actual Rows"] == 50
     assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 40
+
+
+# The page ------------------------------------------------------------------------
+
+
+def test_the_page_for_bots_runs_as_it_stands(bot: psycopg.Connection):
+    blocks = re.findall(r"```sql\n(.*?)```", (PROJECT / "docs/bots.md").read_text("utf-8"), re.S)
+    for block in blocks:
+        cursor = bot.execute(block)
+    assert cursor.fetchone()[0] == [{"role": "user", "content": "Where are you now?"},
+                                    {"role": "assistant", "content": "At home."}]
+    assert bot.execute("select chat_id, title, message_count from core.chats order by chat_id"
+                       ).fetchall() == [(-1001, "Friends", 1), (4711, None, 3)]
+    assert bot.execute("select external_id, kind, delivery, edited_at is null, deleted_at is null"
+                       " from core.messages order by message_id").fetchall() == [
+        ("100", None, None, False, True), ("101", None, "read", True, True),
+        ("7", None, None, True, True), ("102", "photo", None, True, False)]
