@@ -177,7 +177,7 @@ READS = [
         "whole rows of others can't be compared":
             "select count(*) from core.messages as m where m::text like '%BODY%'",
         "statistics of the tables show no values":
-            "select count(*) from pg_stats where tablename ~ '^(bots|girls|conv|mess|bot_m)'",
+            "select count(*) from pg_stats where tablename ~ '^(bots|girls|conv|messages|bot_m)'",
         "extended statistics show no values": "select count(*) from pg_stats_ext",
     }),
     *_group("bot", rows("5 | 1 | 5 | 12345"), {

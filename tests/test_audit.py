@@ -319,7 +319,8 @@ def test_private_texts_are_not_stored_twice(conn: psycopg.Connection):
 
 DIGEST = """select 'sha256:' || encode(sha256((select salt from audit.salt) || convert_to(
     row(sent_at at time zone 'UTC', created_at at time zone 'UTC', updated_at at time zone 'UTC',
-        source_file_id, direction, body, metadata)::text, 'UTF8')), 'base64')
+        source_file_id, sender_id, edited_at at time zone 'UTC', deleted_at at time zone 'UTC',
+        direction, body, external_id, reply_to, kind, delivery, metadata)::text, 'UTF8')), 'base64')
     from core.messages where bot_id = %s order by message_id"""
 
 

@@ -141,13 +141,14 @@ def plan(conn: psycopg.Connection, whole: Whole) -> None:
 
 
 @afterwards
-def reply_to(conn: psycopg.Connection, whole: Whole) -> None:
+def forwarded_from(conn: psycopg.Connection, whole: Whole) -> None:
     with as_bot(conn, whole.bots[0]):
-        conn.execute("insert into core.messages (conversation_id, direction, body, reply_to)"
+        conn.execute("insert into core.messages (conversation_id, direction, body, forwarded_from)"
                      " select conversation_id, 'out', 'x', 77 from core.conversations limit 1")
-        conn.execute("update core.messages set reply_to = 78 where body = 'x'")
-    told = conn.execute("select old_values ->> 'reply_to' from audit.events where table_name ="
-                        " 'core.messages' order by entry_id desc limit 1").fetchone()
+        conn.execute("update core.messages set forwarded_from = 78 where body = 'x'")
+    told = conn.execute("select old_values ->> 'forwarded_from' from audit.events"
+                        " where table_name = 'core.messages' order by entry_id desc limit 1"
+                        ).fetchone()
     assert told == ("77",)
 
 

@@ -8,7 +8,7 @@ from fleet import verify
 
 pytest_plugins = "core_rows"
 
-KEYS = "every leaf has its foreign key to the parent's leaf, enforced and validated"
+KEYS = "every leaf has its foreign keys to the parents' leaves, enforced and validated"
 LEAVES = "every table has its ten leaves, in schema core_partitions"
 LEADING = "every index leads with bot_id"
 ENABLED = "every trigger of the tables is enabled"
@@ -109,7 +109,7 @@ DAMAGES = [
     ("drop function core.record_message",
      "every function is there", "core.record_message"),
     ("delete from core.error_code where code = 'MB003'",
-     "every code that a function raises is in core.error_code", "MB003 in core.ensure_contact"),
+     "every code that a function raises is in core.error_code", "MB003 in core.require_bot"),
     ("drop table core.bot_metrics cascade", "verify.sql runs", 'relation "core.bot_metrics"'),
 ]
 

@@ -149,7 +149,9 @@ left join lateral regexp_match(
 ) as m (call) on true
 where c.relkind in ('r', 'p') and not c.relispartition and not a.attisdropped
   and n.nspname not in ('pg_catalog', 'information_schema')
-  and (k.oid is not null or t.most is not null)
+  and (k.oid is not null
+       or t.most is not null and exists (
+           select from pg_attribute as b where b.attrelid = c.oid and b.attname = 'bot_id'))
 group by n.nspname, c.relname, a.attnum, a.attname, a.atttypmod, t.oid, t.most
 order by n.nspname, c.relname, a.attnum;
 
