@@ -1,5 +1,6 @@
 """An operator's brake: a bot is paused, resumed, retired; and what a bot keeps in its config."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,7 +8,15 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 from conftest import Database
-from core_rows import at_once, failed_checks, make_bot, meanwhile, migrator, refused
+from core_rows import (
+    at_once,
+    failed_checks,
+    make_bot,
+    meanwhile,
+    migrator,
+    refused,
+    run_runner,
+)
 from test_in_the_way import holding, is_alive, make_worker
 
 from fleet.bots import verifier
@@ -468,3 +477,96 @@ def test_a_config_is_an_object_of_65_536_bytes_at_most(database: Database):
             assert "core.bots.config" in caught.value.diag.message_primary
         conn.execute("select security.set_bot_config(%s)", [longest])
     assert len(config(database)[bot]["a"]) == len(longest) - 9
+
+
+# Commands ----------------------------------------------------------------------------
+
+
+def added(database: Database, *arguments: str) -> Database:
+    """A login that a command makes, as it connects."""
+    row, = json.loads(run_runner(database, *arguments, "--json").stdout)
+    return Database(database.parts | {"user": row["login"], "password": row["password"]})
+
+
+def test_the_commands_pause_resume_and_retire_a_bot(fleet: Database):
+    bot, as_bot = make_bot(fleet, "lena")
+    worker = make_worker(fleet, bot)
+    with holding(as_bot, "select 1") as pid:
+        run_runner(fleet, "bot", "pause", "lena", "--dry-run")
+        assert is_alive(fleet, pid) and state(fleet, bot)[:2] == ("active", True)
+        run_runner(fleet, "bot", "pause", "lena")
+        assert not is_alive(fleet, pid)
+    assert state(fleet, bot) == ("paused", False, set(), {name_of(worker)})
+    shown, = json.loads(run_runner(fleet, "bot", "list", "--json").stdout)
+    assert shown["status"] == "paused"
+    run_runner(fleet, "bot", "resume", str(bot), "--dry-run")
+    assert state(fleet, bot)[:2] == ("paused", False)
+    run_runner(fleet, "bot", "resume", str(bot))
+    assert state(fleet, bot) == ("active", True, {name_of(worker)}, set())
+    run_runner(fleet, "bot", "retire", "lena", code=2)  # nobody is there to say yes
+    run_runner(fleet, "bot", "retire", "lena", "--dry-run")
+    assert state(fleet, bot)[:2] == ("active", True)
+    run_runner(fleet, "bot", "retire", "lena", "--yes")
+    assert "MB126" in run_runner(fleet, "bot", "resume", "lena", code=1).stderr
+    assert "MB003" in run_runner(fleet, "bot", "pause", "nobody", code=1).stderr
+
+
+def test_in_one_bot_mode_no_other_bot_is_paused_or_granted(database: Database):
+    bot, _ = make_bot(database, "lena")
+    only = {"MULTI_BOT_ENABLED": "false", "CURRENT_BOT_ID": str(bot + 1)}
+    for command in (["bot", "pause", "lena"], ["bot", "resume", "lena"],
+                    ["bot", "retire", "lena", "--yes"], ["worker", "add", "pool", "lena"]):
+        assert "MB911" in run_runner(database, *command, code=2, **only).stderr
+    assert state(database, bot)[:2] == ("active", True)
+
+
+def test_the_commands_make_and_drop_workers(fleet: Database):
+    (one, _), (two, _) = make_bot(fleet, "lena"), make_bot(fleet, "mila")
+    name = f"pool_{secrets.token_hex(4)}"
+    run_runner(fleet, "worker", "add", name, "lena", "--dry-run")
+    assert listed(fleet) == []
+    worker = added(fleet, "worker", "add", name, "lena")
+    with worker.connect() as conn, refused(conn, "MB124"):
+        conn.execute("select security.act_as(%s)", [two])
+    run_runner(fleet, "worker", "grant", name, "mila", str(one))
+    with worker.connect() as conn, conn.transaction():
+        conn.execute("select security.act_as(%s)", [two])
+    shown, = json.loads(run_runner(fleet, "worker", "list", "--json").stdout)
+    assert (shown["login"], shown["bots"]) == (name, f"{one}, {two}")
+    assert json.loads(run_runner(fleet, "admin", "list", "--json").stdout) == []
+    assert "MB105" in run_runner(fleet, "admin", "drop", name, "--yes", code=1).stderr
+    assert "MB003" in run_runner(fleet, "worker", "grant", name, "nobody", code=1).stderr
+    with holding(worker, "select 1") as pid:
+        run_runner(fleet, "worker", "drop", name, code=2)
+        run_runner(fleet, "worker", "drop", name, "--dry-run")
+        assert is_alive(fleet, pid)
+        run_runner(fleet, "worker", "drop", name, "--yes")
+        assert not is_alive(fleet, pid)
+    assert listed(fleet) == []
+
+
+def test_the_commands_make_and_drop_admins(fleet: Database):
+    make_bot(fleet)
+    names = [f"person_{secrets.token_hex(4)}" for _ in range(2)]
+    admin = added(fleet, "admin", "add", names[0])
+    chief = added(fleet, "admin", "add", names[1], "--super")
+    assert [login.execute("select count(*) from core.bots") for login in (admin, chief)] == [
+        [(0,)], [(1,)]]
+    shown = json.loads(run_runner(fleet, "admin", "list", "--json").stdout)
+    assert {row["login"]: row["level"] for row in shown} == dict(
+        zip(names, ("admin", "super_admin"), strict=True))
+    assert "MB105" in run_runner(fleet, "worker", "drop", names[0], "--yes", code=1).stderr
+    assert "MB103" in run_runner(fleet, "admin", "add", names[0], code=1).stderr
+    for name in names:
+        run_runner(fleet, "admin", "drop", name, "--yes")
+    assert listed(fleet) == []
+
+
+def test_a_password_is_shown_once_and_in_no_log(database: Database, tmp_path):
+    name, log = f"pool_{secrets.token_hex(4)}", tmp_path / "log"
+    done = run_runner(database, "worker", "add", name, "--log", str(log))
+    password = done.stdout.split()[-1]
+    assert len(password) == 32 and password not in done.stderr + log.read_text()
+    row, = json.loads(run_runner(
+        database, "admin", "add", f"x_{name}", "--dry-run", "--json").stdout)
+    assert row["password"] == ""
