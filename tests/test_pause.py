@@ -328,6 +328,18 @@ def test_a_worker_that_another_one_let_in_is_named(database: Database):
                 conn.execute("select security.pause_bot(%s)", [bot])
 
 
+def test_a_worker_that_was_dropped_by_hand_is_passed_over(database: Database):
+    bot, _ = make_bot(database)
+    gone, kept = (name_of(make_worker(database, bot)) for _ in range(2))
+    call(database, "pause_bot", bot)
+    maker = call(database, "provisioner")
+    database.execute(f'set role "{maker}"; revoke connect on database {database.name} from {gone};'
+                     f" reset role; drop role {gone}")
+    call(database, "pause_bot", bot)
+    call(database, "resume_bot", bot)
+    assert state(database, bot) == ("active", True, {kept}, set())
+
+
 def test_a_paused_bot_is_dropped(fleet: Database):
     bot, _ = make_bot(fleet)
     worker = make_worker(fleet, bot)

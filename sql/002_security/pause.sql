@@ -122,6 +122,7 @@ create function security.end_sessions_as(p_bot_id bigint, p_login text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $func$
 begin
     perform security.end_sessions(p_login);
@@ -129,7 +130,9 @@ begin
     -- began later: the bot was out of their reach.
     perform security.end_sessions(login, suspended_at + interval '1 minute')
     from security.suspended_grant
-    where bot_id = p_bot_id;
+    where bot_id = p_bot_id and suspended_at is not null
+      -- somebody may have dropped it by hand
+      and security.login_kind(to_regrole(quote_ident(login))) = 'worker';
 end
 $func$;
 
