@@ -28,21 +28,21 @@ from fleet.sqlfile import explain
 PROJECT = Path(__file__).resolve().parent
 # Commands in groups, each with the module in fleet/ that has it, loaded when the command is called.
 COMMANDS = {
-    "every day": {
-        "migrate": "migrate", "status": "status", "verify": "verify", "import": "import_commands",
-        "maintain": "upkeep", "health": "upkeep"},
-    "migrations": {
-        "plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "adopt", "new": "new",
-        "graph": "graph", "codes": "query"},
-    "import": {
-        "rejects": "import_commands", "retry": "import_commands",
-        "export-rejects": "import_commands", "report": "report"},
-    "bots": {
-        "bot add": "bots", "bot list": "bots", "bot logins": "bots", "bot limit": "bots",
-        "bot rotate": "bots", "bot token": "bots", "bot drop": "bots"},
-    "server": {
-        "setup": "setup", "env": "programs", "exec": "programs", "metrics": "upkeep",
-        "reset": "embedded", "stop": "embedded"},
+    "every day": {"migrate": "migrate", "status": "status", "verify": "verify",
+                  "import": "import_commands", "maintain": "upkeep", "health": "upkeep"},
+    "migrations": {"plan": "plan", "diff": "edits", "rollback": "rollback", "adopt": "adopt",
+                   "new": "new", "graph": "graph", "codes": "query"},
+    "import": {"rejects": "import_commands", "retry": "import_commands",
+               "export-rejects": "import_commands", "report": "report"},
+    "bots": {"bot add": "bots", "bot list": "bots", "bot logins": "bots", "bot limit": "bots",
+             "bot rotate": "bots", "bot token": "bots", "bot pause": "bots", "bot resume": "bots",
+             "bot retire": "bots", "bot drop": "bots"},
+    "workers and admins": {
+        "worker add": "logins", "worker list": "logins", "worker grant": "logins",
+        "worker drop": "logins", "admin add": "logins", "admin list": "logins",
+        "admin drop": "logins"},
+    "server": {"setup": "setup", "env": "programs", "exec": "programs", "metrics": "upkeep",
+               "reset": "embedded", "stop": "embedded"},
 }
 
 

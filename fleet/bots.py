@@ -51,6 +51,26 @@ def drop(ctx: Context) -> int:
     return ctx.finish(f"bot {ctx.args.name} and its login bot_{bot_id} are dropped")
 
 
+def pause(ctx: Context) -> int:
+    """Closes a bot, until it is resumed."""
+    return _close(ctx, "pause_bot", "is paused: no session of it or of its workers is left")
+
+
+def retire(ctx: Context) -> int:
+    """Closes a bot for good; its rows stay."""
+    if not ctx.args.dry_run:
+        ctx.screen.confirm(f"Retire bot {ctx.args.name} for good? Nothing resumes it.",
+                           ctx.args.yes)
+    return _close(ctx, "retire_bot", "is retired; its rows stay")
+
+
+def resume(ctx: Context) -> int:
+    """Opens a paused bot again, to its workers too."""
+    with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
+        conn.execute("select security.resume_bot(%s)", [_find(ctx, conn)])
+    return ctx.finish(f"bot {ctx.args.name} is active")
+
+
 def limit(ctx: Context) -> int:
     """Sets what a login may take; what is not given stays as it is."""
     args = ctx.args
@@ -95,6 +115,25 @@ def verifier(conn: psycopg.Connection, password: str) -> str:
     return conn.pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
 
 
+def _close(ctx: Context, function: str, what: str) -> int:
+    """Calls a function that ends a bot's sessions, and once more: for who got in before it was
+    committed."""
+    with ctx.connect() as conn:
+        bot_id = _find(ctx, conn)
+        for _ in range(1 if ctx.args.dry_run else 2):
+            with conn.transaction(force_rollback=ctx.args.dry_run):
+                as_dry_run(ctx, conn)
+                conn.execute(sql.SQL("select security.{}(%s)").format(sql.Identifier(function)),
+                             [bot_id])
+    return ctx.finish(f"bot {ctx.args.name} {what}")
+
+
+def as_dry_run(ctx: Context, conn: psycopg.Connection) -> None:
+    """Has a transaction of a dry run end no session: no rollback brings one back."""
+    if ctx.args.dry_run:
+        conn.execute("select set_config('app.dry_run', 'on', true)")
+
+
 def _find(ctx: Context, conn: psycopg.Connection) -> int:
     bot_id = conn.execute("select security.find_bot(%s)", [ctx.args.name]).fetchone()[0]
     one_bot.of(ctx.target).choose(bot_id)
@@ -131,6 +170,12 @@ COMMANDS = (
             changes=True, arguments=(NAME, ASK)),
     Command("bot token", "give a bot its messenger's token; asks, or reads stdin", token,
             changes=True, arguments=(NAME,)),
+    Command("bot pause", "close a bot: its login, its workers' way to it, their sessions", pause,
+            changes=True, arguments=(NAME,)),
+    Command("bot resume", "open a paused bot again, to its workers too", resume,
+            changes=True, arguments=(NAME,)),
+    Command("bot retire", "pause a bot for good; its rows stay", retire,
+            changes=True, arguments=(NAME, YES)),
     Command("bot drop", "drop a bot and its login; refuses to lose rows", drop,
             changes=True, arguments=(NAME, YES, DISCARD)),
 )

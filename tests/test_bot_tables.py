@@ -16,7 +16,7 @@ DERIVED = {"core.bot_names", "core.stale_days", "core.conversation_totals", "cor
            "core.bot_metrics", "performance.bot_total",
            "performance.bot_fault"}
 AUDITED = {"core.bots", "core.girls_profiles", "core.conversations", "core.messages",
-           "core.bot_metrics", "security.bot_token", "json_import.file"}
+           "core.bot_metrics", "security.bot_token", "security.suspended_grant", "json_import.file"}
 OTHERS = {"security.bot_limit", "audit.security_audit_log",
           "json_import.reject", "json_import.kept_bytes", "json_import.profile_source"}
 NOTE = """create table core.note (

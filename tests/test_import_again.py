@@ -32,6 +32,7 @@ def login(request: pytest.FixtureRequest, cluster: Database) -> Iterator[Databas
     if request.param == "superuser":
         yield from clone(cluster, request.getfixturevalue("template").name)
         return
+    request.getfixturevalue("template")  # a superuser lets temporary files be limited
     yield from owner_clone(cluster, request.getfixturevalue("owners"))
 
 

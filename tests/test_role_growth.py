@@ -23,6 +23,8 @@ CALLS = {
     "rotate_bot_password": ("select security.rotate_bot_password({bot}, {verifier})", 2),
     "set_bot_limits": ("select security.set_bot_limits({bot}, 5, '10 s', '10 s')", 2),
     "set_bot_token": ("select security.set_bot_token({bot}, 'token')", 0),
+    "pause_bot": ("select security.pause_bot({bot})", 6),
+    "resume_bot": ("select security.pause_bot({bot}), security.resume_bot({bot})", 8),
     "grant_bot_to_admin": ("select security.grant_bot_to_admin({bot}, {admin})", 3),
     "create_worker": ("select security.create_worker('growing', array[{bot}]::bigint[])", 4),
 }

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from conftest import Database, private_server
-from core_rows import at_once, failed_checks, run_runner, start_runner
+from core_rows import at_once, failed_checks, owner_database, run_runner, start_runner
 from psycopg import sql
 
 from bench.measure import create_database
@@ -189,3 +189,13 @@ def test_a_second_owner_gets_one_error_with_all_grants_and_then_no_way_into_the_
     is_whole(first, second)
     down(second, "--all")
     assert failed_checks(first) == {}
+
+
+def test_who_made_the_shared_roles_may_go_with_what_they_granted(cluster: Database):
+    with owner_database(cluster) as first:
+        run_runner(first, "migrate")
+        with cluster.connect() as conn:
+            create_database(conn, "second", "postgres")
+        second = Database(cluster.parts | {"dbname": "second"})
+        run_runner(second, "migrate")
+    assert failed_checks(second) == {}

@@ -98,8 +98,8 @@ comment on function security.create_worker(
     text, bigint[], text, integer, interval, interval, interval) is
     'Makes a login for a pooled process: by itself it may do nothing, with SET ROLE bot_<id> what
 that bot may. What it may take is what security.first_login_limits says where it is null: 20
-connections, 30 s a statement, 60 s idle in a transaction, 10 s for a lock. MB003, MB102 to MB105,
-MB114.';
+connections, 30 s a statement, 60 s idle in a transaction, 10 s for a lock. Paused bots it gets as
+they are resumed. MB003, MB102 to MB105, MB114; MB126: a bot is retired.';
 
 create function security.require_login(p_name text)
 returns void
@@ -131,6 +131,13 @@ declare
     v_bot  text;
 begin
     v_bot := security.require_bot(p_bot_id);
+    perform security.await_turn();  -- nobody pauses the bot meanwhile
+    if security.status_of(p_bot_id) <> 'active'
+       and security.login_kind(to_regrole(quote_ident(p_name))) = 'worker' then
+        perform security.refuse_retired(p_bot_id);
+        perform security.suspend_grant(p_bot_id, p_name);
+        return;
+    end if;
     perform security.run_event_hooks(
         'role_granted', jsonb_build_object('role', v_bot, 'to', p_name), p_bot_id);
     execute format('grant %I to %I', v_bot, p_name)
@@ -140,7 +147,38 @@ begin
 end
 $func$;
 
-comment on function security.grant_bot(bigint, text) is 'Lets a login SET ROLE to a bot.';
+comment on function security.grant_bot(bigint, text) is
+    'Lets a login SET ROLE to a bot; a worker to a paused one as soon as that is resumed. MB003,
+MB105; MB126: the bot is retired, the login a worker.';
+
+create function security.revoke_bot(p_bot_id bigint, p_name text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_login  text := security.require_bot(p_bot_id);
+begin
+    execute format('revoke %I from %I', v_login, p_name);
+    -- what another one granted (16 and newer) a revoke leaves, with a warning
+    if exists (
+        select
+        from pg_auth_members
+        where roleid = v_login::regrole and member = p_name::regrole) then
+        raise exception using
+            errcode = 'MB101',
+            message = format('%s stays a member of %s, by another''s grant', p_name, v_login),
+            hint    = format(e'As a superuser: revoke %I from %I granted by <who \\drg names>.',
+                             v_login, p_name);
+    end if;
+    perform security.run_event_hooks(
+        'role_revoked', jsonb_build_object('role', v_login, 'from', p_name), p_bot_id);
+end
+$func$;
+
+comment on function security.revoke_bot(bigint, text) is
+    'Takes a bot from a login. MB003, MB105; MB101: another one granted it.';
 
 create function security.grant_bot_to_admin(p_bot_id bigint, p_name text)
 returns void
@@ -156,7 +194,9 @@ end
 $func$;
 
 comment on function security.grant_bot_to_admin(bigint, text) is
-    'Lets an admin (or a worker) see what is kept about a bot, and SET ROLE to it. MB003, MB105.';
+    'Lets an admin (or a worker) see what is kept about a bot, and SET ROLE to it; a worker to a
+paused bot as soon as that is resumed. MB003, MB105; MB126: the bot is retired, the login a
+worker.';
 
 create function security.revoke_bot_from_admin(p_bot_id bigint, p_name text)
 returns void
@@ -164,26 +204,12 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set row_security = on
-set quote_all_identifiers = off
 as $func$
-declare
-    v_login  text := security.require_bot(p_bot_id);
 begin
+    perform security.require_bot(p_bot_id);
     perform security.require_login(p_name);
-    execute format('revoke %I from %I', v_login, p_name);
-    -- what another one granted (16 and newer) a revoke leaves, with a warning
-    if exists (
-        select
-        from pg_auth_members
-        where roleid = v_login::regrole and member = p_name::regrole) then
-        raise exception using
-            errcode = 'MB101',
-            message = format('%s stays a member of %s, by another''s grant', p_name, v_login),
-            hint    = format(e'As a superuser: revoke %I from %I granted by <who \\drg names>.',
-                             v_login, p_name);
-    end if;
-    perform security.run_event_hooks(
-        'role_revoked', jsonb_build_object('role', v_login, 'from', p_name), p_bot_id);
+    delete from security.suspended_grant where bot_id = p_bot_id and login = p_name;
+    perform security.revoke_bot(p_bot_id, p_name);
 end
 $func$;
 

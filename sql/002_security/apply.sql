@@ -34,6 +34,8 @@ set local row_security = on;  -- or no function could name a table whose rows ar
 \ir sessions_in_the_way.sql
 \ir drop_bot.sql
 \ir admins_and_workers.sql
+\ir pause.sql
+\ir bot_config.sql
 \ir tokens.sql
 \ir bot_list.sql
 \ir id_range.sql

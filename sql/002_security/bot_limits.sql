@@ -131,15 +131,16 @@ with login as materialized (
     select m.role, r.rolname, m.kind, r.rolcanlogin, r.rolconnlimit, r.rolinherit, r.rolvaliduntil
     from security.marked_logins() as m
     join pg_roles as r on r.oid = m.role
-), wanted as (
-    select g.role, l.*
+), wanted (role, is_open, limits) as (
+    select g.role, coalesce(c.status, 'active') = 'active', l.*
     from login as g
     join security.bot_limit as b on g.kind = 'bot ' || b.bot_id
+    left join core.bots as c on c.bot_id = b.bot_id
     cross join lateral (
         select row(g.rolname, b.connections, b.statement_timeout, b.transaction_idle,
                    b.lock_timeout)::security.login_limit) as l (limits)
     union all
-    select g.role, l
+    select g.role, true, l
     from login as g
     join security.login_limit as l on l.login = g.rolname::text and g.kind !~ '^bot '
 ), setting as (
@@ -157,7 +158,8 @@ with login as materialized (
     group by s.setrole
 ), shown as (
     select g.rolname::text as login,
-           format('login, connection limit %s; %s', (w.limits).connections,
+           format('%s, connection limit %s; %s',
+                  case when w.is_open then 'login' else 'nologin' end, (w.limits).connections,
                   array_to_string(security.settings_of(w.limits), ', ')) as expected,
            concat_ws('; ',
                format('%s, connection limit %s', case when g.rolcanlogin then 'login'
@@ -175,4 +177,5 @@ select login, expected, live from shown where expected <> live
 $func$;
 
 comment on function security.login_differences() is
-    'The logins that are not what security.bot_limit and login_limit say: (login, expected, live).';
+    'The logins that are not what security.bot_limit and login_limit, and of bots core.bots.status,
+say: (login, expected, live).';

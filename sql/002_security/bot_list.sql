@@ -61,10 +61,17 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 select r.rolname, security.level_of(r.rolname),
-       (select string_agg(substr(b.rolname, 5), ', ' order by length(b.rolname), b.rolname)
-        from pg_auth_members as g
-        join pg_roles as b on b.oid = g.roleid
-        where g.member = r.oid and b.rolname ~ '^bot_[1-9][0-9]*$'),
+       (select string_agg(substr(b.login, 5) || b.note, ', ' order by length(b.login), b.login)
+        from (
+            select p.rolname::text, ''
+            from pg_auth_members as g
+            join pg_roles as p on p.oid = g.roleid
+            where g.member = r.oid and p.rolname ~ '^bot_[1-9][0-9]*$'
+            union all
+            select 'bot_' || s.bot_id, ' (paused)'
+            from security.suspended_grant as s
+            where s.login = r.rolname
+        ) as b (login, note)),
        coalesce(a.sessions, 0), l.connections, l.statement_timeout, l.transaction_idle,
        l.lock_timeout
 from security.marked_logins() as m
@@ -76,8 +83,9 @@ order by r.rolname
 $func$;
 
 comment on function security.list_logins() is
-    'The workers, admins and super_admins: (login, level, the bots that it may become, connections
-now, and what it may take: see security.set_limits). The bots'' are in security.list_bots().';
+    'The workers, admins and super_admins: (login, level, the bots that it may become, and the
+paused ones that a worker gets back, connections now, and what it may take: see
+security.set_limits). The bots'' are in security.list_bots().';
 
 create function security.find_login(p_name text)
 returns text

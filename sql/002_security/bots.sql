@@ -49,11 +49,15 @@ begin
     perform security.note_bot_limits(p_bot_id, v_limit);
     perform security.set_up_login(v_limit.login, 'bot ' || p_bot_id, v_limit);
     execute format('grant app_bot to %I', v_limit.login);
+    if security.status_of(p_bot_id) <> 'active' then
+        execute format('alter role %I nologin', v_limit.login);
+    end if;
 end
 $func$;
 
 comment on function security.complete_bot_login(bigint) is
-    'Makes a bot''s of a new login: mark, the limits that the bot had or the first ones, level.';
+    'Makes a bot''s of a new login: mark, the limits that the bot had or the first ones, level;
+closed if the bot is paused or retired.';
 
 create function security.create_bot(p_name text, p_verifier text default null)
 returns bigint

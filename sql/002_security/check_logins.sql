@@ -61,9 +61,11 @@ with login as (
     full join core.bots as b on r.rolname = 'bot_' || b.bot_id
     left join security.marked_logins() as m on m.role = r.oid
 ), granted as materialized (
-    select a.*, r.rolname, coalesce(r.rolcanlogin, false) as is_login
+    -- a paused bot's is closed, and keeps its right
+    select a.*, r.rolname, coalesce(r.rolcanlogin or m.role is not null, false) as is_login
     from security.database_rights() as a
     left join pg_roles as r on r.oid = a.grantee
+    left join security.marked_logins() as m on m.role = a.grantee
 ), maker as materialized (
     select grantee from granted where privilege_type in ('CREATE', 'TEMPORARY')
     union

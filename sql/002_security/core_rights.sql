@@ -24,7 +24,8 @@ begin
             security.admit(t, 'app_backup', 'select')
     from unnest(array['core.conversation_totals', 'core.uncounted']::regclass[]) as t;
     perform security.protect(t)
-    from unnest(array['security.bot_token', 'security.bot_limit']::regclass[]) as t;
+    from unnest(array['security.bot_token', 'security.bot_limit',
+                      'security.suspended_grant']::regclass[]) as t;
 end
 $protect$;
 
@@ -70,6 +71,7 @@ grant execute on function
     core.read_messages(bigint, bigint, integer, bigint, bigint),
     security.policy_bot_id(),
     security.policy_user(),
+    security.set_bot_config(jsonb),
     security.get_bot_token()
 to app_bot;
 -- Whoever writes a column, or names a row by its key, calls what bounds it.
@@ -115,7 +117,8 @@ grant execute on function core.base_type(oid) to app_bot, app_backup, app_owner,
 select security.grant_to_provisioner(
     'usage on schema core',
     'select on core.bot_table',
-    'insert (bot_id, name) on core.bots',
+    'insert (bot_id, name), update (status, config) on core.bots',
     'usage, select on sequence core.bots_bot_id_seq',
     'execute on function core.ensure_leaves(bigint), core.bot_tables(), core.routine_name(text),
-                         core.base_type(oid)');
+                         core.base_type(oid), core.refuse_value(text, text, text),
+                         core.check_json(jsonb, text, integer), core.json_excess(jsonb, integer)');

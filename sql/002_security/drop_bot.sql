@@ -37,6 +37,7 @@ begin
     execute format('drop role %I', p_login);
     delete from security.made_login where login = p_login;
     delete from security.login_limit where login = p_login;
+    delete from security.suspended_grant where login = p_login;
     perform security.run_event_hooks(
         'role_dropped', jsonb_build_object('role', p_login),
         substring(p_login from '^bot_([1-9][0-9]{0,17})$')::bigint);

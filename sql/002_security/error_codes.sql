@@ -45,5 +45,7 @@ insert into core.error_code (code, name, meaning, remedy) values
         'Give it the bot: security.grant_bot_to_admin.'),
     ('MB125', 'token_is_the_bots', 'A token was asked for by a login that is not the bot''s.',
         'Log in as the bot, or as a worker that was given it.'),
+    ('MB126', 'bot_retired',      'The bot is retired, which is for good.',
+        'Make another bot, or drop this one.'),
     ('MB130', 'in_the_way',       'Another session holds a lock for longer than is waited for it.',
         'Repeat it; end the session that the message names if it is in the way again.');

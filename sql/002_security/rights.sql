@@ -11,6 +11,7 @@ grant execute on function
     security.create_bot_login(bigint, text),
     security.drop_bot(bigint, boolean), security.preview_drop_bot(bigint),
     security.rotate_bot_password(bigint, text),
+    security.pause_bot(bigint), security.resume_bot(bigint), security.retire_bot(bigint),
     security.create_admin(text, text, boolean, integer, interval, interval, interval),
     security.create_worker(text, bigint[], text, integer, interval, interval, interval),
     security.list_logins(), security.find_login(text),

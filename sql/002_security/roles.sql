@@ -45,7 +45,11 @@ begin
         select
         from pg_auth_members
         where roleid = to_regrole(p_role) and member = to_regrole(p_member)
-          and (admin_option or not p_may_grant)) then
+          and (admin_option or not p_may_grant)
+          -- what another login granted goes with that login (16 and newer)
+          and (grantor in (10, current_user::regrole)
+               or current_setting('server_version_num')::integer < 160000
+               or not pg_has_role(to_regrole(p_role), 'member with admin option'))) then
         execute format('grant %I to %I', p_role, p_member)
                 || case when p_may_grant then ' with admin option' else '' end;
     end if;
@@ -61,8 +65,8 @@ end
 $func$;
 
 comment on function security.ensure_member(text, text, boolean) is
-    'Makes a role a member of another one, unless it is. For migrations. MB101: the caller may
-not.';
+    'Makes a role a member of another one, unless it is by the caller''s own grant, or a
+superuser''s, or the caller may not grant it. For migrations. MB101: the caller may not.';
 
 create function security.ensure_owner(p_role text, p_makes_roles boolean default false)
 returns void

@@ -25,7 +25,8 @@ with result (place, check_name, offenders) as (
                                'app_upkeep_all own_rows'),
             ('core.bot_names', 'app_backup_select provisioner_all app_super_admin_select '
                                'app_upkeep_all'),
-            ('security.bot_token', 'provisioner_all')
+            ('security.bot_token', 'provisioner_all'),
+            ('security.suspended_grant', 'provisioner_all')
         ) as e (relation, policies)
         cross join lateral string_to_table(e.policies, ' ') as p (name)
         where not exists (
@@ -68,7 +69,8 @@ with result (place, check_name, offenders) as (
                 'core.ensure_conversation(bigint, bigint, text, timestamptz, bigint)',
                 'core.current_bot_id()',
                 'core.first_time()', 'core.end_time()', 'core.storable_years()',
-                'security.policy_bot_id()', 'security.policy_user()', 'security.get_bot_token()'
+                'security.policy_bot_id()', 'security.policy_user()', 'security.get_bot_token()',
+                'security.set_bot_config(jsonb)'
             ]) as f
         ) as e (name, may)
         where not e.may)
@@ -78,13 +80,15 @@ with result (place, check_name, offenders) as (
         from (values
             ('app_backup', 'policy_bot_id policy_user'),
             ('app_bot', 'check_message current_bot_id ensure_contact ensure_conversation '
-             'get_bot_token policy_bot_id policy_user record_message'),
+             'get_bot_token policy_bot_id policy_user record_message set_bot_config'),
             ('app_admin', 'caller check_message current_bot_id ensure_contact ensure_conversation '
-             'find_bot get_bot_token list_bots may_see policy_bot_id policy_user record_message'),
+             'find_bot get_bot_token list_bots may_see policy_bot_id policy_user record_message '
+             'set_bot_config'),
             ('app_super_admin', 'caller check check_message check_rules create_admin create_bot '
              'create_worker current_bot_id drop_bot drop_login ensure_contact ensure_conversation '
              'find_bot get_bot_token grant_bot_to_admin list_bots may_see policy_bot_id '
-             'policy_user record_message revoke_bot_from_admin rotate_bot_password set_bot_token')
+             'pause_bot policy_user record_message resume_bot retire_bot revoke_bot_from_admin '
+             'rotate_bot_password set_bot_config set_bot_token')
         ) as e (level, functions)
         cross join lateral string_to_table(e.functions, ' ') as f (name)
         where not exists (
