@@ -24,8 +24,8 @@ RECORD = ("routine core.record_message(bigint,text,text,timestamp with time zone
           "bigint,text,text,jsonb,text,text,bigint)")
 PART = "001_core_schema/record_message.sql"
 RETURN = "    return v_message_id;\nend\n$func$;\n\ncomment on function core.record_message"
-LIVE = ("select replace(pg_get_functiondef('core.record_message'::regproc), 'return v_message_id;',"
-        " '-- live\n    return v_message_id;')")
+LIVE = (r"select replace(pg_get_functiondef('core.record_message'::regproc),"
+        r" e'\n    return v_message_id;', e'\n    -- live\n    return v_message_id;')")
 
 
 class Edited(Whole):
