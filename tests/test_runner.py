@@ -280,7 +280,7 @@ def test_what_changed_while_the_question_waited_is_not_rolled_back_blindly(proje
 def test_every_command_that_changes_something_has_a_dry_run():
     """Whatever is not known here as a command that only reads must have one."""
     reading = {"plan", "status", "verify", "graph", "codes", "rejects", "report", "env", "exec",
-               "bot list", "bot logins", "health", "metrics"}
+               "bot list", "bot logins", "worker list", "admin list", "health", "metrics"}
     found = dict(commands(runner.parser([])))
     assert reading < found.keys()
     for name, sub in found.items():
