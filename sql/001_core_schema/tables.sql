@@ -24,7 +24,7 @@ comment on table core.bots is 'One row per bot of the fleet.';
 comment on column core.bots.name is 'Unique in the fleet, kept so by core.bot_names.';
 comment on column core.bots.owner_telegram_id is 'Telegram user who answers for this bot.';
 comment on column core.bots.status is
-    'active, paused or retired; a claim by the fleet''s operator.';
+    'active, paused or retired: security.pause_bot, resume_bot and retire_bot change it.';
 comment on column core.bots.config is 'What the bot''s program keeps. Never a token or a password.';
 
 -- A unique constraint on a partitioned table must hold the partition key: hence a table of its own.

@@ -57,7 +57,7 @@ begin
         'schema_changed',
         -- these tell what security did with roles
         'role_made', 'role_dropped', 'role_granted', 'role_revoked', 'password_set', 'limits_set',
-        'logins_claimed']) then
+        'logins_claimed', 'bot_paused', 'bot_resumed', 'bot_retired']) then
         raise exception using
             errcode = 'MB209',
             message = format('an event of kind %s is the audit''s own to record', p_kind),
