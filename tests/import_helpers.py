@@ -106,9 +106,10 @@ class Bot:
             "$bot", f"(select bot_id from core.bots where name = '{self.name}')"))
 
     def record(self, chat_id: int, body: str, name: str = "Live") -> None:
-        """The live bot notes a message."""
-        self.execute(f"select core.record_message({chat_id}, 'out', '{body}', p_name => '{name}',"
-                     f" p_bot_id => $bot)")
+        """The live bot notes a message; of a contact that is there it says no name."""
+        self.execute(f"select core.record_message({chat_id}, 'out', '{body}', p_name => (select"
+                     f" '{name}' where not exists (select from core.girls_profiles where bot_id ="
+                     f" $bot and chat_id = {chat_id})), p_bot_id => $bot)")
 
     def rows(self, chat_id: int) -> dict[str, tuple]:
         """The messages of a chat in their order: body -> what changes with any write to the row.
