@@ -101,6 +101,11 @@ def owner_database(cluster: Database) -> Iterator[Database]:
         try:
             yield Database(owner.parts | {"dbname": name})
         finally:
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline and conn.execute(  # a keeper drops it a moment later
+                    "select from pg_database where datname <> %s and datname ~ '^fleet_scratch_'"
+                    " and datdba = %s::regrole", [name, name]).fetchone():
+                time.sleep(0.05)
             server.drop_database(conn, name)
 
 
