@@ -215,6 +215,19 @@ def test_an_edit_keeps_the_earlier_text_on_record(bot: psycopg.Connection):
     ).fetchall() == [("helo",)]
 
 
+@pytest.mark.parametrize(("function", "argument"), [
+    ("record_edit(7, 'a', 'x', 'infinity')", "edited_at is infinity"),
+    ("record_edit(7, 'a', null)", "body is null"),
+    ("record_deletion(7, 'a', '1969-12-31')", "deleted_at is 1969-12-31")])
+def test_an_impossible_change_names_the_argument_and_its_function(
+        bot: psycopg.Connection, function: str, argument: str):
+    bot.execute(RECORD, [7, "hello", "a"])
+    with refused(bot, "MB004") as caught:
+        bot.execute(f"select core.{function}")
+    assert caught.value.diag.message_primary.startswith(argument)
+    assert f"core.{function.partition('(')[0]}." in caught.value.diag.message_hint
+
+
 def test_a_deletion_takes_the_text_and_leaves_the_row(bot: psycopg.Connection):
     bot.execute("select core.record_message(7, 'in', 'secret', p_external_id => 'a',"
                 " p_metadata => '{\"place\": \"here\"}')")

@@ -18,6 +18,46 @@ $func$;
 
 comment on function core.require_bot(bigint) is 'MB003 unless there is such a bot.';
 
+create function core.make_contact(
+    p_bot_id       bigint,
+    p_telegram_id  bigint,
+    p_name         text,
+    p_username     text,
+    p_language     text,
+    p_is_bot       boolean,
+    p_standing     text,
+    p_seen_at      timestamptz
+)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_profile_id  bigint;
+begin
+    perform core.require_bot(p_bot_id);
+    -- in a private chat Telegram's chat_id is the person's own id
+    insert into core.girls_profiles (
+        bot_id, telegram_id, chat_id, name, username, language, is_bot, standing, first_seen_at)
+    values (
+        p_bot_id, p_telegram_id, p_telegram_id, p_name, p_username, p_language, p_is_bot,
+        coalesce(p_standing, 'reachable'), p_seen_at)
+    on conflict (bot_id, telegram_id) do nothing
+    returning profile_id into v_profile_id;
+    if not found then
+        select profile_id into v_profile_id
+        from core.girls_profiles
+        where bot_id = p_bot_id and telegram_id = p_telegram_id;
+    end if;
+    return v_profile_id;
+end
+$func$;
+
+comment on function core.make_contact(
+    bigint, bigint, text, text, text, boolean, text, timestamptz) is
+    'profile_id of a new contact, or, as it is, of the one that another process has made in the same
+instant. MB003: unknown bot.';
+
 create function core.ensure_contact(
     p_bot_id   bigint,
     p_chat_id  bigint,
@@ -36,20 +76,9 @@ begin
     where bot_id = p_bot_id and chat_id = p_chat_id
     order by profile_id
     limit 1;
-    if found then
-        return v_profile_id;
-    end if;
-
-    perform core.require_bot(p_bot_id);
-    -- in a private chat Telegram's chat_id is the person's own id
-    insert into core.girls_profiles (bot_id, telegram_id, chat_id, name, first_seen_at)
-    values (p_bot_id, p_chat_id, p_chat_id, p_name, p_seen_at)
-    on conflict (bot_id, telegram_id) do nothing
-    returning profile_id into v_profile_id;
     if not found then
-        select profile_id into v_profile_id
-        from core.girls_profiles
-        where bot_id = p_bot_id and telegram_id = p_chat_id;
+        v_profile_id := core.make_contact(
+            p_bot_id, p_chat_id, p_name, null, null, null, null, p_seen_at);
     end if;
     return v_profile_id;
 end
@@ -79,11 +108,11 @@ begin
     select name, username, language, is_bot, standing into v_contact
     from core.girls_profiles
     where bot_id = p_bot_id and profile_id = p_profile_id;
-    if p_name <> coalesce(v_contact.name, '') or v_contact.name is null and p_name is not null
-       or p_username is distinct from v_contact.username and p_username is not null
-       or p_language is distinct from v_contact.language and p_language is not null
-       or p_is_bot is distinct from v_contact.is_bot and p_is_bot is not null
-       or p_standing <> v_contact.standing then
+    if (coalesce(p_name, v_contact.name), coalesce(p_username, v_contact.username),
+        coalesce(p_language, v_contact.language), coalesce(p_is_bot, v_contact.is_bot),
+        coalesce(p_standing, v_contact.standing))
+       is distinct from (v_contact.name, v_contact.username, v_contact.language,
+                         v_contact.is_bot, v_contact.standing) then
         update core.girls_profiles
         set name     = coalesce(p_name, name),
             username = coalesce(p_username, username),
@@ -129,22 +158,10 @@ begin
     from core.girls_profiles
     where bot_id = p_bot_id and telegram_id = p_telegram_id;
     if not found then
-        perform core.require_bot(p_bot_id);
-        insert into core.girls_profiles (
-            bot_id, telegram_id, chat_id, name, username, language, is_bot, standing,
-            first_seen_at)
-        values (
-            p_bot_id, p_telegram_id, p_telegram_id, p_name, p_username, p_language, p_is_bot,
-            coalesce(p_standing, 'reachable'), p_seen_at)
-        on conflict (bot_id, telegram_id) do nothing
-        returning profile_id into v_profile_id;
-        if found then
-            return v_profile_id;
-        end if;
-        select profile_id into v_profile_id
-        from core.girls_profiles
-        where bot_id = p_bot_id and telegram_id = p_telegram_id;
+        v_profile_id := core.make_contact(p_bot_id, p_telegram_id, p_name, p_username, p_language,
+                                          p_is_bot, p_standing, p_seen_at);
     end if;
+    -- one that another process has made in this instant, too
     perform core.renew_contact(
         p_bot_id, v_profile_id, p_name, p_username, p_language, p_is_bot, p_standing);
     return v_profile_id;

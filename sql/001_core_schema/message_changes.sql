@@ -53,7 +53,8 @@ declare
     v_message    core.messages := core.find_message(
         p_bot_id, p_chat_id, p_thread_id, p_external_id);
 begin
-    perform core.check_message(p_chat_id, v_message.direction, p_body, v_edited_at);
+    perform core.check_message(p_chat_id, v_message.direction, p_body, v_edited_at, 'edited_at',
+                               'core.record_edit');
     -- what is deleted stays so, and news that overtook this one stands
     if v_message.deleted_at is null and v_edited_at >= coalesce(v_message.edited_at, '-infinity')
        and (v_message.body <> p_body
@@ -89,7 +90,8 @@ declare
     v_message     core.messages := core.find_message(
         p_bot_id, p_chat_id, p_thread_id, p_external_id);
 begin
-    perform core.check_message(p_chat_id, v_message.direction, '', v_deleted_at);
+    perform core.check_message(p_chat_id, v_message.direction, '', v_deleted_at, 'deleted_at',
+                               'core.record_deletion');
     if v_message.deleted_at is null then
         update core.messages
         set body = '', metadata = null, deleted_at = v_deleted_at

@@ -4,7 +4,9 @@ create function core.check_message(
     p_chat_id    bigint,
     p_direction  text,
     p_body       text,
-    p_sent_at    timestamptz
+    p_at         timestamptz,
+    p_time       text         default 'sent_at',
+    p_function   text         default 'core.record_message'
 )
 returns void
 language plpgsql immutable parallel safe
@@ -16,8 +18,8 @@ declare
         when p_body is null then 'body is null'
         when p_direction is null or p_direction not in ('in', 'out')
             then format('direction is %s, not in or out', quote_nullable(left(p_direction, 100)))
-        when p_sent_at < core.first_time() or p_sent_at >= core.end_time()
-            then format('sent_at is %s, not between %s', p_sent_at, core.storable_years())
+        when p_at < core.first_time() or p_at >= core.end_time()
+            then format('%s is %s, not between %s', p_time, p_at, core.storable_years())
     end;
 begin
     if v_fault is not null then
@@ -25,14 +27,14 @@ begin
             errcode = 'MB004',
             message = v_fault,
             detail  = format('Chat %s.', coalesce(p_chat_id::text, 'null')),
-            hint    = 'Correct this argument of core.record_message.';
+            hint    = format('Correct this argument of %s.', p_function);
     end if;
 end
 $func$;
 
-comment on function core.check_message(bigint, text, text, timestamptz) is
+comment on function core.check_message(bigint, text, text, timestamptz, text, text) is
     'Raises MB004 with the value if no message can have it, so that a bot gets our error and not a
-constraint''s name.';
+constraint''s name. p_time, p_function: the arguments'' names, of p_at and of what was called.';
 
 create function core.make_conversation(
     p_bot_id             bigint,
@@ -244,8 +246,8 @@ begin
     select * into v_chat
     from core.conversations
     where bot_id = p_bot_id and conversation_id = v_conversation_id;
-    if p_type is distinct from v_chat.type and p_type is not null
-       or p_title is distinct from v_chat.title and p_title is not null then
+    if (coalesce(p_type, v_chat.type), coalesce(p_title, v_chat.title))
+       is distinct from (v_chat.type, v_chat.title) then
         update core.conversations
         set type = coalesce(p_type, type), title = coalesce(p_title, title)
         where bot_id = p_bot_id and conversation_id = v_conversation_id;

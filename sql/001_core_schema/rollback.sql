@@ -39,11 +39,12 @@ drop function core.record_message(
 drop function core.recorded_message(bigint, bigint, text);
 drop function core.ensure_conversation(bigint, bigint, text, timestamptz, bigint);
 drop function core.make_conversation(bigint, bigint, bigint, text, timestamptz);
-drop function core.check_message(bigint, text, text, timestamptz);
+drop function core.check_message(bigint, text, text, timestamptz, text, text);
 drop function core.note_sender(bigint, bigint, bigint, text, text, text, timestamptz);
 drop function core.set_contact(bigint, text, text, text, boolean, text, timestamptz, bigint);
 drop function core.renew_contact(bigint, bigint, text, text, text, boolean, text);
 drop function core.ensure_contact(bigint, bigint, text, timestamptz);
+drop function core.make_contact(bigint, bigint, text, text, text, boolean, text, timestamptz);
 drop function core.require_bot(bigint);
 drop view core.chats;
 

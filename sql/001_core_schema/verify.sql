@@ -249,7 +249,7 @@ with five (oid) as (
             'core.ensure_partition(regclass, timestamptz)',
             'core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, '
             'text, text, jsonb, text, text, bigint)',
-            'core.check_message(bigint, text, text, timestamptz)'
+            'core.check_message(bigint, text, text, timestamptz, text, text)'
         ]) as e (signature)
         where to_regprocedure(e.signature) is null)
     union all

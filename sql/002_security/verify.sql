@@ -64,7 +64,7 @@ with result (place, check_name, offenders) as (
             from unnest(array[
                 'core.record_message(bigint, text, text, timestamptz, text, bigint, text, bigint, '
                 'text, text, jsonb, text, text, bigint)',
-                'core.check_message(bigint, text, text, timestamptz)',
+                'core.check_message(bigint, text, text, timestamptz, text, text)',
                 'core.ensure_contact(bigint, bigint, text, timestamptz)',
                 'core.ensure_conversation(bigint, bigint, text, timestamptz, bigint)',
                 'core.current_bot_id()',

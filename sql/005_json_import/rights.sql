@@ -61,6 +61,7 @@ grant execute on function
     core.check_time(timestamptz, text), core.json_excess(jsonb, integer),
     core.check_json(jsonb, text, integer),
     core.current_bot_id(), core.require_bot(bigint),
+    core.make_contact(bigint, bigint, text, text, text, boolean, text, timestamptz),
     core.ensure_contact(bigint, bigint, text, timestamptz),
     core.days_of(timestamptz[]),
     security.create_bot(text, text), security.caller(), security.may_see(bigint),
