@@ -8,14 +8,8 @@ set search_path = pg_catalog, pg_temp
 set row_security = on
 as $func$
 declare
-    v_bot_id  bigint := substring(security.caller() from '^bot_([1-9][0-9]{0,17})$')::bigint;
+    v_bot_id  bigint := security.calling_bot('Log in as the bot whose config it is to be.');
 begin
-    if v_bot_id is null then
-        raise exception using
-            errcode = 'MB003',
-            message = format('%s is no bot', security.caller()),
-            hint    = 'Log in as the bot whose config it is to be.';
-    end if;
     if coalesce(jsonb_typeof(p_config), 'null') <> 'object' then
         perform core.refuse_value(
             'core.bots.config', 'an object', coalesce(jsonb_typeof(p_config), 'null'));

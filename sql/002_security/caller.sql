@@ -46,6 +46,28 @@ $func$;
 comment on function security.caller() is
     'The role in force outside of all definer functions, where current_user is the definer.';
 
+create function security.calling_bot(p_hint text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $func$
+declare
+    v_bot_id  bigint := substring(security.caller() from '^bot_([1-9][0-9]{0,17})$')::bigint;
+begin
+    if v_bot_id is null then
+        raise exception using
+            errcode = 'MB003',
+            message = format('%s is no bot', security.caller()),
+            hint    = p_hint;
+    end if;
+    return v_bot_id;
+end
+$func$;
+
+comment on function security.calling_bot(text) is
+    'The bot that called a definer function, by its login or as a worker. MB003, with this hint: the
+caller is no bot.';
+
 create function security.may_see(p_bot_id bigint)
 returns boolean
 language sql stable parallel safe

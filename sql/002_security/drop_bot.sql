@@ -8,13 +8,10 @@ set quote_all_identifiers = off
 as $func$
 begin
     execute format('alter role %I nologin', p_login);
-    if not pg_has_role(p_login, 'usage') then  -- to end sessions takes their rights
+    if not pg_has_role(p_login, 'usage') then  -- to drop it takes its rights
         execute format('grant %I to %I', p_login, current_user);
     end if;
-    -- no rollback brings a session back
-    perform pg_terminate_backend(pid, 5000)
-    from pg_stat_activity
-    where usename = p_login and current_setting('app.dry_run', true) is distinct from 'on';
+    perform security.end_sessions(p_login);
 end
 $func$;
 

@@ -195,7 +195,6 @@ drop function security.pause_bot(bigint);
 drop function security.close_bot(bigint, text);
 drop function security.set_bot_status(bigint, text);
 drop function security.end_sessions_as(bigint, text);
-drop function security.end_sessions(text, timestamptz);
 drop function security.suspend_grants(bigint, text);
 drop function security.suspend_grant(bigint, text, timestamptz);
 drop function security.refuse_retired(bigint);
@@ -232,6 +231,7 @@ drop function security.has_rows(bigint);
 drop function security.drop_role(text);
 drop function security.end_connections(text);
 drop function security.refuse_to_wait(text, text);
+drop function security.end_sessions(text, timestamptz);
 drop function security.clear_the_way_to(bigint, text);
 drop function security.clear_the_way(regclass[], text, bigint);
 drop function security.holders(regclass[], bigint);
@@ -284,6 +284,7 @@ drop function security.refuse_write();
 -- Who there is ----------------------------------------------------------------
 
 drop function security.may_see(bigint);
+drop function security.calling_bot(text);
 drop function security.caller();
 drop function security.policy_user();
 drop function security.policy_bot_id();

@@ -131,3 +131,31 @@ $func$;
 
 comment on function security.refuse_to_wait(text, text) is
     'MB130: says which sessions keep something from being done.';
+
+create function security.end_sessions(p_login text, p_before timestamptz default 'infinity')
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $func$
+declare
+    v_is_granted  boolean := not pg_has_role(p_login, 'usage');
+begin
+    if current_setting('app.dry_run', true) = 'on' then
+        return;  -- no rollback brings a session back
+    end if;
+    if v_is_granted then  -- to see since when a session is there, and to end it, takes its rights
+        execute format('grant %I to %I', p_login, current_user);
+    end if;
+    perform pg_stat_clear_snapshot();
+    perform pg_terminate_backend(pid, 5000)
+    from pg_stat_activity
+    where usename = p_login and backend_start < p_before and pid <> pg_backend_pid();
+    if v_is_granted then
+        execute format('revoke %I from %I', p_login, current_user);
+    end if;
+end
+$func$;
+
+comment on function security.end_sessions(text, timestamptz) is
+    'Ends the sessions of a login that began before a time. Where app.dry_run is on they go on.';

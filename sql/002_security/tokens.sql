@@ -53,14 +53,8 @@ set row_security = on
 set quote_all_identifiers = off
 as $func$
 declare
-    v_bot_id  bigint := substring(security.caller() from '^bot_([1-9][0-9]{0,17})$')::bigint;
+    v_bot_id  bigint := security.calling_bot('Log in as the bot whose token you need.');
 begin
-    if v_bot_id is null then
-        raise exception using
-            errcode = 'MB003',
-            message = format('%s is no bot', security.caller()),
-            hint    = 'Log in as the bot whose token you need.';
-    end if;
     if session_user <> 'bot_' || v_bot_id
        and security.login_kind(to_regrole(quote_ident(session_user))) is distinct from 'worker' then
         raise exception using
