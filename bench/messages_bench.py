@@ -133,10 +133,10 @@ def instructions(lab: Lab, dbname: str, operation: Operation, arguments: tuple) 
     words, how = _server_user()
     for times in (FEW, MANY):
         done = subprocess.run(
-            [*words, valgrind(), "--tool=callgrind",
-             "--callgrind-out-file=/dev/null", lab.server.binaries.resolve() / "postgres",
-             "--single", "-F", "-D", lab.server._data, dbname], **how, text=True,
-            capture_output=True, check=True, cwd=lab.server.home,
+            [*words, valgrind(), "--tool=callgrind", "--callgrind-out-file=/dev/null",
+             lab.server.binaries.resolve() / "postgres", "--single", "-F",
+             "-D", lab.server.home.resolve() / lab.server.major(), dbname],
+            **how, text=True, capture_output=True, check=True, cwd=lab.server.home,
             input="\n".join([f"set session authorization bot_{PLACES[0]};",
                              "set constraint_exclusion = off;",  # a login's own settings
                              f"prepare i as {text};", *["execute i;"] * times, ""]))

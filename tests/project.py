@@ -24,7 +24,8 @@ import pexpect
 import psutil
 import psycopg
 import pytest
-from conftest import PATIENCE, clone, private_server
+from conftest import PATIENCE, Database, clone, private_server
+from core_rows import migrator
 
 import runner
 from checks import __main__ as make_check
@@ -252,6 +253,14 @@ def ended(pid: int) -> bool:
         return True
 
 
+def answers(database: Reachable) -> bool:
+    """Whether the server lets somebody in and goes on for a moment."""
+    try:
+        return bool(database.execute("select pg_sleep(0.1)"))
+    except psycopg.Error:
+        return False
+
+
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory, cluster: Any) -> Iterator[Any]:
     """A database with the first migration applied, for cloning only."""
@@ -286,3 +295,12 @@ def own_server() -> Iterator[server.Server]:
     """A server for one file of tests, which may kill it or change whom it lets in."""
     with private_server() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def own_database(own_server: server.Server) -> Database:
+    """A migrated database on a server that a test may kill."""
+    made = Database(dict(own_server.parts()))
+    with made.connect() as conn:
+        migrator(conn).migrate()
+    return made

@@ -25,7 +25,7 @@ from core_rows import (
     program,
     record,
 )
-from project import ended, until
+from project import answers, ended, until
 
 from fleet import files, server
 from fleet.rollback import undo
@@ -179,15 +179,6 @@ def test_16_writers_while_sealing_events_in_are_events_out(database: Database):
         assert problems(conn) == []
 
 
-@pytest.fixture(scope="module")
-def own_database(own_server: server.Server) -> Database:
-    """A migrated database on a server that a test may kill."""
-    made = Database(dict(own_server.parts()))
-    with made.connect() as conn:
-        migrator(conn).migrate()
-    return made
-
-
 @pytest.mark.parametrize("number", range(3 if TIMES == 1 else 50))
 def test_killed_in_mid_seal_the_next_seal_takes_all(
         own_server: server.Server, own_database: Database, number: int):
@@ -207,7 +198,7 @@ def test_killed_in_mid_seal_the_next_seal_takes_all(
         os.kill(pid, signal.SIGKILL)
         thread.join()
     until(lambda: ended(pid), "the postmaster knows")
-    until(lambda: _answers(own_database), "the server has recovered")
+    until(lambda: answers(own_database), "the server has recovered")
     with own_database.connect() as conn:
         assert conn.execute("select max(seal_id) from audit.seal").fetchone()[0] in (
             before, before + 1)
@@ -221,13 +212,6 @@ def _ignoring(conn: psycopg.Connection, statement: str) -> None:
     """Runs a statement that may lose its server."""
     with suppress(psycopg.Error):
         conn.execute(statement)
-
-
-def _answers(database: Database) -> bool:
-    try:
-        return bool(database.execute("select pg_sleep(0.1)"))
-    except psycopg.Error:
-        return False
 
 
 # The month -----------------------------------------------------------------------
