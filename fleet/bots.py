@@ -29,7 +29,7 @@ def rotate(ctx: Context) -> int:
     """Gives a bot another password; prints it once, unless it was asked for."""
     password = new_password(ctx)
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
-        bot_id = _find(ctx, conn)
+        bot_id = find(ctx, conn, ctx.args.name)
         conn.execute("select security.rotate_bot_password(%s, %s)",
                      [bot_id, verifier(conn, password)])
     return _show(ctx, ctx.args.name, bot_id, password, "has a new password")
@@ -38,7 +38,7 @@ def rotate(ctx: Context) -> int:
 def drop(ctx: Context) -> int:
     """Drops a bot and its login; --discard-data deletes its rows, too."""
     with ctx.connect() as conn:
-        bot_id = _find(ctx, conn)
+        bot_id = find(ctx, conn, ctx.args.name)
         if ctx.args.dry_run:
             ctx.screen.rows(["what", "count"], conn.execute(
                 "select * from security.preview_drop_bot(%s)", [bot_id]).fetchall())
@@ -67,7 +67,7 @@ def retire(ctx: Context) -> int:
 def resume(ctx: Context) -> int:
     """Opens a paused bot again, to its workers too."""
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
-        conn.execute("select security.resume_bot(%s)", [_find(ctx, conn)])
+        conn.execute("select security.resume_bot(%s)", [find(ctx, conn, ctx.args.name)])
     return ctx.finish(f"bot {ctx.args.name} is active")
 
 
@@ -92,7 +92,7 @@ def token(ctx: Context) -> int:
              else sys.stdin.readline()).strip()
     ctx.screen.hide(given)
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
-        bot_id = _find(ctx, conn)
+        bot_id = find(ctx, conn, ctx.args.name)
         conn.execute("select security.set_bot_token(%s, %s)", [bot_id, given])
     return ctx.finish(f"bot {ctx.args.name} has its token")
 
@@ -119,7 +119,7 @@ def _close(ctx: Context, function: str, what: str) -> int:
     """Calls a function that ends a bot's sessions, and once more: for who got in before it was
     committed."""
     with ctx.connect() as conn:
-        bot_id = _find(ctx, conn)
+        bot_id = find(ctx, conn, ctx.args.name)
         for _ in range(1 if ctx.args.dry_run else 2):
             with conn.transaction(force_rollback=ctx.args.dry_run):
                 as_dry_run(ctx, conn)
@@ -134,8 +134,9 @@ def as_dry_run(ctx: Context, conn: psycopg.Connection) -> None:
         conn.execute("select set_config('app.dry_run', 'on', true)")
 
 
-def _find(ctx: Context, conn: psycopg.Connection) -> int:
-    bot_id = conn.execute("select security.find_bot(%s)", [ctx.args.name]).fetchone()[0]
+def find(ctx: Context, conn: psycopg.Connection, bot: str) -> int:
+    """The id of a bot that a command names, by name or id. Raises MB003, MB911."""
+    bot_id = conn.execute("select security.find_bot(%s)", [bot]).fetchone()[0]
     one_bot.of(ctx.target).choose(bot_id)
     return bot_id
 

@@ -2,8 +2,7 @@
 
 import psycopg
 
-from fleet import one_bot
-from fleet.bots import ASK, as_dry_run, new_password, verifier
+from fleet.bots import ASK, as_dry_run, find, new_password, verifier
 from fleet.command import YES, Command, Context, arg
 from fleet.errors import DONE, FleetError
 from fleet.query import Query
@@ -14,7 +13,8 @@ def add_worker(ctx: Context) -> int:
     password = new_password(ctx)
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
         conn.execute("select security.create_worker(%s, %s, %s)",
-                     [ctx.args.name, _find(ctx, conn), verifier(conn, password)])
+                     [ctx.args.name, [find(ctx, conn, bot) for bot in ctx.args.bots],
+                      verifier(conn, password)])
         return _show(ctx, conn, password)
 
 
@@ -31,8 +31,9 @@ def grant(ctx: Context) -> int:
     """Gives a worker some more bots."""
     with ctx.connect() as conn, conn.transaction(force_rollback=ctx.args.dry_run):
         _require(conn, ctx.args.name, "worker")
-        for bot_id in _find(ctx, conn):
-            conn.execute("select security.grant_bot_to_admin(%s, %s)", [bot_id, ctx.args.name])
+        for bot in ctx.args.bots:
+            conn.execute("select security.grant_bot_to_admin(%s, %s)",
+                         [find(ctx, conn, bot), ctx.args.name])
     return ctx.finish(f"worker {ctx.args.name} may act as {', '.join(ctx.args.bots)}")
 
 
@@ -55,15 +56,6 @@ def _require(conn: psycopg.Connection, name: str, what: str) -> None:
                         " and (level = 'worker') = (%s = 'worker')", [name, what]).fetchall():
         raise FleetError("MB105", f"there is no {what} {name}",
                          f"runner.py {what} list names those that there are.")
-
-
-def _find(ctx: Context, conn: psycopg.Connection) -> list[int]:
-    """The ids of the bots that a command names."""
-    found = [conn.execute("select security.find_bot(%s)", [bot]).fetchone()[0]
-             for bot in ctx.args.bots]
-    for bot_id in found:
-        one_bot.of(ctx.target).choose(bot_id)
-    return found
 
 
 def _show(ctx: Context, conn: psycopg.Connection, password: str) -> int:
